@@ -1,0 +1,167 @@
+"""All metrics, in one place. Base units; labels from closed sets, never ids; every child exists from the start, so that a rate
+over the first event is right. One `Metrics` per process, on a registry that is passed in (tests use a fresh one)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from models.events import INPUTS, Reason
+
+disable_created_metrics()  # they would double the number of series
+
+STAGES: Final = ("ingest", "wait", "recommend", "emit")
+"""From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
+POSITIONS: Final = ("1", "2-3", "4-10", "11+")
+KINDS: Final = ("click", "purchase", "review", "retraction", "erasure")
+UNATTRIBUTED: Final = ("no_list", "not_in_list", "outside_window")
+FRESHNESS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+DURATION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+
+
+def position_bucket(position: int) -> str:
+    """The closed set that positions are counted in. `position` counts from 1."""
+    return POSITIONS[0] if position <= 1 else POSITIONS[1] if position <= 3 else POSITIONS[2] if position <= 10 else POSITIONS[3]
+
+
+class Metrics:
+    """The metrics of one process. `arm` is the experiment arm of this worker's lists."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, arm: str = "default") -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._flow(arm)
+        self._attribution(arm)
+        self._text()
+
+    def _flow(self, arm: str) -> None:
+        r = self.registry
+        events = Counter("freshet_events", "Valid events taken from an input topic.", ["topic"], registry=r)
+        self.events = {t: events.labels(t) for t in INPUTS}
+        dead = Counter("freshet_dead_letters", "Messages refused, by input topic and reason.", ["topic", "reason"], registry=r)
+        self.dead_letters = {(t, reason): dead.labels(t, reason.value) for t in INPUTS for reason in Reason}
+        folded = Counter("freshet_folded", "Interactions folded into the model, by kind.", ["kind"], registry=r)
+        self.folded = {k: folded.labels(k) for k in KINDS}
+        self.duplicates = Counter("freshet_duplicates", "Interactions that changed nothing: known already.", registry=r)
+        lists = Counter("freshet_lists", "Lists acknowledged on the output topic.", ["arm", "audience"], registry=r)
+        self.lists = {a: lists.labels(arm, a) for a in ("user", "strangers")}
+        self.unchanged = Counter("freshet_lists_unchanged", "Lists made, found equal to the last one and not sent.", registry=r)
+        self.freshness = Histogram(
+            "freshet_freshness_seconds",
+            "From an event at the broker to its list acknowledged by the broker.",
+            buckets=FRESHNESS_BUCKETS,
+            registry=r,
+        )
+        stage = Histogram(
+            "freshet_stage_seconds", "Time a batch spends in a stage of the flow.", ["stage"], buckets=DURATION_BUCKETS, registry=r
+        )
+        self.stage = {s: stage.labels(s) for s in STAGES}
+        batch = Histogram("freshet_batch_records", "Records a batch agent took at once.", ["agent"], buckets=SIZE_BUCKETS, registry=r)
+        self.batch = {a: batch.labels(a) for a in ("ingest", "recommend", "attribute", "embed")}
+        self.skew = Counter("freshet_clock_skew", "Lists whose event carried a broker time ahead of our clock.", registry=r)
+        self.ready = Gauge("freshet_ready", "1 when the replica has caught up and partitions are assigned.", registry=r)
+        self.last_event = Gauge("freshet_last_event_timestamp_seconds", "Event time of the newest interaction folded.", registry=r)
+
+    def _attribution(self, arm: str) -> None:
+        r = self.registry
+        shown = Counter(
+            "freshet_impressions",
+            "Items shown, by arm, position and where we know it from: the platform's impressions, or served lists.",
+            ["arm", "position", "origin"],
+            registry=r,
+        )
+        self._impressions = {(arm, p, o): shown.labels(arm, p, o) for p in POSITIONS for o in ("platform", "served")}
+        self._impressions_family = shown
+        clicked = Counter("freshet_clicks_attributed", "Clicks on items of a served list.", ["arm", "position"], registry=r)
+        self._clicks = {(arm, p): clicked.labels(arm, p) for p in POSITIONS}
+        self._clicks_family = clicked
+        missed = Counter("freshet_clicks_unattributed", "Clicks that belong to no served list.", ["reason"], registry=r)
+        self.unattributed = {reason: missed.labels(reason) for reason in UNATTRIBUTED}
+        self.impressions_unknown = Counter(
+            "freshet_impressions_unknown", "Impression events of a list that is not remembered.", registry=r
+        )
+
+    def _text(self) -> None:
+        r = self.registry
+        self.embedded = Counter("freshet_texts_embedded", "Texts embedded.", registry=r)
+        self.embed_seconds = Histogram(
+            "freshet_embed_seconds", "Embedding one batch of texts.", buckets=DURATION_BUCKETS, registry=r
+        )
+        self.truncated = Counter("freshet_texts_truncated", "Texts longer than the encoder reads; the rest was cut off.", registry=r)
+        self.duplicate_texts = Counter("freshet_texts_duplicate", "Texts that were known already and changed nothing.", registry=r)
+        upserts = Counter("freshet_qdrant_upserts", "Points written to Qdrant.", ["collection"], registry=r)
+        self.upserts = {c: upserts.labels(c) for c in ("reviews", "items")}
+        seconds = Histogram("freshet_qdrant_seconds", "One call to Qdrant.", ["operation"], buckets=DURATION_BUCKETS, registry=r)
+        self.qdrant_seconds = {o: seconds.labels(o) for o in ("write", "near")}
+        self.qdrant_failures = Counter("freshet_qdrant_failures", "Calls to Qdrant that failed and are tried again.", registry=r)
+        points = Gauge("freshet_qdrant_points", "Points in Qdrant.", ["collection"], registry=r)
+        self.points = {c: points.labels(c) for c in ("reviews", "items")}
+        near = Counter("freshet_near_answers", "Who answered 'which items lie near this taste'.", ["by"], registry=r)
+        self.near = {by: near.labels(by) for by in ("qdrant", "scan")}
+
+    # arms come from lists that other workers may have served: a small set, bounded here
+    def impression(self, arm: str, position: int, origin: str, count: int = 1) -> None:
+        key = (arm, position_bucket(position), origin)
+        child = self._impressions.get(key)
+        if child is None and len(self._impressions) < 400:
+            child = self._impressions[key] = self._impressions_family.labels(*key)
+        if child is not None:
+            child.inc(count)
+
+    def click(self, arm: str, position: int) -> None:
+        key = (arm, position_bucket(position))
+        child = self._clicks.get(key)
+        if child is None and len(self._clicks) < 200:
+            child = self._clicks[key] = self._clicks_family.labels(*key)
+        if child is not None:
+            child.inc()
+
+    def watch(self, collector: Callable[[], Iterable[Metric]]) -> None:
+        """Metrics that are read off live objects when somebody asks (lag, sizes)."""
+        self.registry.register(_OnScrape(collector))
+
+    def serve(self, host: str, port: int) -> int:
+        """Answer `/metrics` from a thread of its own; returns the port (useful with port 0). OSError: the port is taken."""
+        server, _ = start_http_server(port, addr=host, registry=self.registry)
+        return int(server.server_port)
+
+
+class _OnScrape(Collector):
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # do not collect at registration: the objects may not exist yet
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collect()
+
+
+def lag_family(lags: Mapping[tuple[str, int], int]) -> GaugeMetricFamily:
+    """Records in Kafka that this worker's agents have not finished, per topic and partition it owns."""
+    family = GaugeMetricFamily("freshet_lag_records", "Records not yet finished by the owning agent.", labels=["topic", "partition"])
+    for (topic, partition), lag in sorted(lags.items()):
+        family.add_metric([topic, str(partition)], lag)
+    return family
+
+
+def replica_family(lags: Mapping[str, int]) -> GaugeMetricFamily:
+    """Records in Kafka that this worker's replica has not folded, per topic."""
+    family = GaugeMetricFamily("freshet_replica_lag_records", "Records not yet folded by this replica.", labels=["topic"])
+    for topic, lag in sorted(lags.items()):
+        family.add_metric([topic], lag)
+    return family
+
+
+def size_families(sizes: Mapping[str, tuple[int, int]]) -> list[GaugeMetricFamily]:
+    """What the model holds, beside its bounds."""
+    used = GaugeMetricFamily("freshet_model_size", "Entries held, by part of the model.", labels=["part"])
+    bound = GaugeMetricFamily("freshet_model_bound", "Most entries that part may hold.", labels=["part"])
+    for part, (n, limit) in sorted(sizes.items()):
+        used.add_metric([part], n)
+        bound.add_metric([part], limit)
+    return [used, bound]
