@@ -1,8 +1,8 @@
 """Every topic as data, and the admin work on them: create what is missing, refuse what differs, alter what can be altered.
 
 All topics have the same partition count: a user's events, interactions and lists are then on partitions of the same number,
-and so are an item's entry, texts and vector. Inputs carry the broker's clock (`LogAppendTime`): it starts the freshness measurement, and
-an event whose own time is years ago is not deleted at once by retention.
+and so are an item's entry, texts and vector. Inputs carry the broker's clock (`LogAppendTime`): it starts the freshness
+measurement, and an event whose own time is years ago is not deleted at once by retention.
 """
 
 from __future__ import annotations
@@ -277,8 +277,8 @@ def _advice(differences: list[Difference]) -> Iterator[str]:
     if counts:
         those = f"set the partition count to {counts.pop()}" if len(counts) == 1 else "use a partition count all topics share"
         yield (
-            "The number of partitions cannot be changed under existing keys (it never shrinks, and growing it would move users to "
-            f"other partitions): {those}, or choose another topic prefix and replay the inputs into the new topics"
+            "The number of partitions cannot be changed under existing keys (it never shrinks, and growing it would move users "
+            f"to other partitions): {those}, or choose another topic prefix and replay the inputs into the new topics"
         )
     if any(difference.what == "replication" for difference in differences):
         yield "Raise the replication with Kafka's kafka-reassign-partitions.sh, or lower it in the settings"
