@@ -17,7 +17,7 @@ POPULAR: Final = "@popular"
 """Reserved user id: the list for strangers. No user id may begin with `@`."""
 
 Id = Annotated[str, Meta(min_length=1, description="Any text; at most 256 bytes of UTF-8, not beginning with '@'.")]
-TimestampMs = Annotated[int, Meta(ge=1, description="Event time, milliseconds since the epoch.")]
+TimestampMs = Annotated[int, Meta(ge=1, le=2**53, description="Event time, milliseconds since the epoch.")]
 Stars = Annotated[float, Meta(ge=1, le=5, description="1 (worst) to 5 (best).")]
 
 
@@ -66,7 +66,7 @@ class Click(Struct, frozen=True, kw_only=True, tag_field="type", tag="click", om
     item_id: Id
     timestamp_ms: TimestampMs
     list_id: str | None = None
-    position: Annotated[int, Meta(ge=1)] | None = None
+    position: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     session_id: str | None = None
     context: dict[str, str] | None = None
     retracts: str | None = None
@@ -79,11 +79,11 @@ class Purchase(Struct, frozen=True, kw_only=True, tag_field="type", tag="purchas
     user_id: Id
     item_id: Id
     timestamp_ms: TimestampMs
-    quantity: Annotated[int, Meta(ge=1)] = 1
+    quantity: Annotated[int, Meta(ge=1, le=2**31)] = 1
     price: Annotated[float, Meta(ge=0)] | None = None
     currency: str | None = None
     list_id: str | None = None
-    position: Annotated[int, Meta(ge=1)] | None = None
+    position: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     session_id: str | None = None
     context: dict[str, str] | None = None
     retracts: str | None = None
@@ -306,9 +306,7 @@ def _check(event: Decoded, now_ms: int, limits: Limits) -> Refusal | None:
             if event.rating is None and event.retracts is None:
                 return Refusal(Reason.MISSING_RATING, "a review needs a rating (1..5) unless it retracts an earlier one")
             return (
-                _check_ids(event, limits)
-                or _check_text(limits, event.text, event.title)
-                or _check_context(event.context, limits)
+                _check_ids(event, limits) or _check_text(limits, event.text, event.title) or _check_context(event.context, limits)
             )
         case Impression():
             if len(event.items) > limits.impression_items:
@@ -345,7 +343,9 @@ def _bad_id(limits: Limits, *ids: str) -> Refusal | None:
 
 
 def _reserved(user_id: str) -> Refusal | None:
-    return Refusal(Reason.RESERVED_ID, f"user ids beginning with '@' are reserved: {user_id[:20]!r}") if user_id[0] == "@" else None
+    return (
+        Refusal(Reason.RESERVED_ID, f"user ids beginning with '@' are reserved: {user_id[:20]!r}") if user_id[0] == "@" else None
+    )
 
 
 def _check_text(limits: Limits, *texts: str) -> Refusal | None:

@@ -57,14 +57,22 @@ class Metrics:
             registry=r,
         )
         stage = Histogram(
-            "freshet_stage_seconds", "Time a batch spends in a stage of the flow.", ["stage"], buckets=DURATION_BUCKETS, registry=r
+            "freshet_stage_seconds",
+            "Time a batch spends in a stage of the flow.",
+            ["stage"],
+            buckets=DURATION_BUCKETS,
+            registry=r,
         )
         self.stage = {s: stage.labels(s) for s in STAGES}
-        batch = Histogram("freshet_batch_records", "Records a batch agent took at once.", ["agent"], buckets=SIZE_BUCKETS, registry=r)
+        batch = Histogram(
+            "freshet_batch_records", "Records a batch agent took at once.", ["agent"], buckets=SIZE_BUCKETS, registry=r
+        )
         self.batch = {a: batch.labels(a) for a in ("ingest", "recommend", "attribute", "embed")}
         self.skew = Counter("freshet_clock_skew", "Lists whose event carried a broker time ahead of our clock.", registry=r)
         self.ready = Gauge("freshet_ready", "1 when the replica has caught up and partitions are assigned.", registry=r)
-        self.last_event = Gauge("freshet_last_event_timestamp_seconds", "Event time of the newest interaction folded.", registry=r)
+        self.last_event = Gauge(
+            "freshet_last_event_timestamp_seconds", "Event time of the newest interaction folded.", registry=r
+        )
 
     def _attribution(self, arm: str) -> None:
         r = self.registry
@@ -91,8 +99,12 @@ class Metrics:
         self.embed_seconds = Histogram(
             "freshet_embed_seconds", "Embedding one batch of texts.", buckets=DURATION_BUCKETS, registry=r
         )
-        self.truncated = Counter("freshet_texts_truncated", "Texts longer than the encoder reads; the rest was cut off.", registry=r)
-        self.duplicate_texts = Counter("freshet_texts_duplicate", "Texts that were known already and changed nothing.", registry=r)
+        self.truncated = Counter(
+            "freshet_texts_truncated", "Texts longer than the encoder reads; the rest was cut off.", registry=r
+        )
+        self.duplicate_texts = Counter(
+            "freshet_texts_duplicate", "Texts that were known already and changed nothing.", registry=r
+        )
         upserts = Counter("freshet_qdrant_upserts", "Points written to Qdrant.", ["collection"], registry=r)
         self.upserts = {c: upserts.labels(c) for c in ("reviews", "items")}
         seconds = Histogram("freshet_qdrant_seconds", "One call to Qdrant.", ["operation"], buckets=DURATION_BUCKETS, registry=r)
@@ -143,7 +155,9 @@ class _OnScrape(Collector):
 
 def lag_family(lags: Mapping[tuple[str, int], int]) -> GaugeMetricFamily:
     """Records in Kafka that this worker's agents have not finished, per topic and partition it owns."""
-    family = GaugeMetricFamily("freshet_lag_records", "Records not yet finished by the owning agent.", labels=["topic", "partition"])
+    family = GaugeMetricFamily(
+        "freshet_lag_records", "Records not yet finished by the owning agent.", labels=["topic", "partition"]
+    )
     for (topic, partition), lag in sorted(lags.items()):
         family.add_metric([topic, str(partition)], lag)
     return family

@@ -66,7 +66,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     popular_interval_s: Annotated[float, _doc("how often the list for strangers may change", gt=0, le=3600)] = 1.0
 
     # attribution
-    attribution_window_s: Annotated[float, _doc("a click counts for a list served at most so long before (event time)", gt=0)] = 86_400.0
+    attribution_window_s: Annotated[float, _doc("a click counts for a list served at most so long before (event time)", gt=0)] = (
+        86_400.0
+    )
     served_users: Annotated[int, _doc("users whose last lists are remembered for attribution", ge=1)] = 200_000
     served_lists_per_user: Annotated[int, _doc("lists remembered of each user", ge=1, le=100)] = 5
 
@@ -78,7 +80,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_future_s: Annotated[int, _doc("events further ahead of the clock are dead letters", ge=0, le=86_400)] = 300
 
     # text
-    embedding_model: Annotated[str, _doc("'bundled' (MiniLM), 'hashing' (no model), a directory, or a hub name", min_length=1)] = "bundled"
+    embedding_model: Annotated[
+        str, _doc("'bundled' (MiniLM), 'hashing' (no model), a directory, or a hub name", min_length=1)
+    ] = "bundled"
     embedding_device: Annotated[str, _doc("auto, cpu, cuda, cuda:1, mps")] = "auto"
     embedding_batch_size: Annotated[int, _doc("texts per forward pass", ge=1, le=1_024)] = 8
     embedding_threads: Annotated[int, _doc("CPU threads of the encoder", ge=1, le=256)] = 1
@@ -120,15 +124,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def connection(self) -> Connection:
         """How every client reaches Kafka."""
+        sasl, tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
         return Connection(
             bootstrap=self.bootstrap,
             security_protocol=self.security_protocol,
-            sasl_mechanism=self.sasl_mechanism if self.security_protocol.startswith("SASL") else "",
-            sasl_username=self.sasl_username,
-            sasl_password=self.sasl_password,
-            ssl_cafile=self.ssl_cafile,
-            ssl_certfile=self.ssl_certfile,
-            ssl_keyfile=self.ssl_keyfile,
+            sasl_mechanism=self.sasl_mechanism,
+            sasl_username=self.sasl_username if sasl else None,
+            sasl_password=self.sasl_password if sasl else None,
+            ssl_cafile=(self.ssl_cafile or None) if tls else None,
+            ssl_certfile=(self.ssl_certfile or None) if tls else None,
+            ssl_keyfile=(self.ssl_keyfile or None) if tls else None,
         )
 
     @property
@@ -236,7 +241,9 @@ def parse_roles(text: str | None) -> tuple[str, ...]:
     if unknown or not wanted:
         raise SettingsError(f"--roles: {', '.join(sorted(unknown)) or 'none'} given, choose from {', '.join(ROLES)}")
     if ("recommend" in wanted) != ("attribute" in wanted):
-        raise SettingsError("--roles: recommend and attribute share one subscription to the interactions log: give both or neither")
+        raise SettingsError(
+            "--roles: recommend and attribute share one subscription to the interactions log: give both or neither"
+        )
     if "embed" in wanted and 1 < len(wanted) < len(ROLES):
         raise SettingsError("--roles: embed goes alone (a consumer group of its own) or with all the others")
     return tuple(role for role in ROLES if role in wanted)

@@ -1,0 +1,141 @@
+"""Which served list a click belongs to.
+
+The output topic is the memory of what was served: `ServedLists` is folded from it and answers two questions: what did this user
+last get (is a new list different?), and in which list did this click's item stand (what was clicked, at which position?).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import StrEnum
+from typing import NamedTuple
+
+from models.events import POPULAR, Impression, Interaction, RecommendationList
+
+
+class Served(NamedTuple):
+    """A list as it was served. `timestamp_ms` is the event time of its cause; `items` in rank order."""
+
+    list_id: str
+    log_offset: int
+    timestamp_ms: int
+    arm: str
+    items: tuple[str, ...]
+
+
+class Attributed(NamedTuple):
+    """The list a click belongs to and the position (from 1) the item had in it."""
+
+    list_id: str
+    arm: str
+    position: int
+
+
+class Unattributed(StrEnum):
+    """Why a click belongs to no list."""
+
+    NO_LIST = "no_list"  # nothing is remembered of what this user was served
+    NOT_IN_LIST = "not_in_list"  # the user found the item elsewhere
+    OUTSIDE_WINDOW = "outside_window"  # it was served, but too long ago
+
+
+class ServedLists:
+    """The last lists of each user.
+
+    Bounds: `max_users` users (the least recently served one leaves first), `lists_per_user` lists each. A list whose
+    `log_offset` is smaller than the newest one's was written late, by a worker that has lost its partition: it is
+    remembered (somebody may have seen it) but never becomes the last one.
+    """
+
+    def __init__(self, max_users: int = 200_000, lists_per_user: int = 5) -> None:
+        if max_users < 1 or lists_per_user < 1:
+            raise ValueError(f"bounds must be at least 1, got max_users={max_users}, lists_per_user={lists_per_user}")
+        self.max_users = max_users
+        self.lists_per_user = lists_per_user
+        self._users: OrderedDict[str, list[Served]] = OrderedDict()  # lists by log offset, the newest last
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def put(self, served: RecommendationList) -> None:
+        """Remember a list. Putting the same list again changes nothing."""
+        lists = self._users.get(served.user_id)
+        if lists is None:
+            lists = self._users[served.user_id] = []
+            if len(self._users) > self.max_users:
+                self._users.popitem(last=False)
+        else:
+            self._users.move_to_end(served.user_id)
+            if any(known.list_id == served.list_id for known in lists):
+                return
+        items = tuple(item.item_id for item in served.items)
+        lists.append(Served(served.list_id, served.log_offset, served.caused_by.timestamp_ms, served.arm, items))
+        lists.sort(key=lambda one: one.log_offset)
+        del lists[: -self.lists_per_user]
+
+    def forget(self, user_id: str) -> None:
+        """A tombstone: this user's lists are gone."""
+        self._users.pop(user_id, None)
+
+    def last(self, user_id: str) -> Served | None:
+        """The list that holds for this user, if one is remembered."""
+        lists = self._users.get(user_id)
+        return lists[-1] if lists else None
+
+    def find(self, user_id: str, list_id: str) -> Served | None:
+        """A list by its id: one of the user's own, or one for strangers."""
+        for key in (user_id, POPULAR):
+            for served in self._users.get(key, ()):
+                if served.list_id == list_id:
+                    return served
+        return None
+
+    def attribute(self, click: Interaction, window_ms: float) -> Attributed | Unattributed:
+        """The list this click belongs to: by its `list_id`; else the newest list served to the user within the window
+        (event time) that has the item. Users without a list of their own were shown the strangers' one."""
+        if click.list_id is not None:
+            named = self.find(click.user_id, click.list_id)
+            if named is not None and click.item_id in named.items:
+                return Attributed(named.list_id, named.arm, named.items.index(click.item_id) + 1)
+        lists = self._users.get(click.user_id) or self._users.get(POPULAR)
+        if not lists:
+            return Unattributed.NO_LIST
+        reason = Unattributed.NOT_IN_LIST
+        for served in reversed(lists):
+            if served.timestamp_ms <= click.timestamp_ms and click.item_id in served.items:
+                if click.timestamp_ms - served.timestamp_ms <= window_ms:
+                    return Attributed(served.list_id, served.arm, served.items.index(click.item_id) + 1)
+                reason = Unattributed.OUTSIDE_WINDOW
+        return reason
+
+    def positions(self, impression: Impression) -> tuple[str, list[int]] | None:
+        """(arm, positions from 1) of the items shown; None where the list is not remembered. Items that were not in the
+        list are not ours to count."""
+        served = self.find(impression.user_id, impression.list_id)
+        if served is None:
+            return None
+        rank = {item: position for position, item in enumerate(served.items, 1)}
+        return served.arm, [rank[item] for item in dict.fromkeys(impression.items) if item in rank]
+
+
+class RecentIds:
+    """Event ids seen lately, so that a redelivered one is not counted twice. Bound: `capacity` ids, the oldest leave first."""
+
+    def __init__(self, capacity: int = 200_000) -> None:
+        self.capacity = capacity
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._ids
+
+    def add(self, event_id: str) -> bool:
+        """True where the id is new."""
+        if event_id in self._ids:
+            return False
+        self._ids[event_id] = None
+        if len(self._ids) > self.capacity:
+            self._ids.popitem(last=False)
+        return True

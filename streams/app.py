@@ -1,0 +1,243 @@
+"""The composition root: one process, its roles, everything built here and handed on; no globals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+import numpy as np
+from prometheus_client.core import Metric
+
+from models import events
+from streams import transport
+from streams.attribute import Attribute
+from streams.embed import Embedder, ItemVectorRecord
+from streams.ingest import Ingest, Outbox, OutRecord
+from streams.learn import Learner
+from streams.metrics import Metrics, lag_family, replica_family, size_families
+from streams.recommend import Hits, Recommend
+from streams.replica import Replica
+from streams.settings import ROLES, Settings
+from streams.text_encoder import make_encoder
+from streams.vector_store import VectorStore, VectorStoreUnavailable
+
+log = logging.getLogger(__name__)
+
+WATCH_S: Final = 1.0
+"""How often readiness and the strangers' list are looked at."""
+
+
+class Worker:
+    """One process of the flow: the Faust app with the agents of its roles, the replica, the embedder.
+
+    Attributes:
+        app: the Faust app; `run` starts it and returns when it has stopped.
+        learner: the replica's state, None in a process that makes no lists.
+    """
+
+    def __init__(self, settings: Settings, roles: Sequence[str] = ROLES, metrics: Metrics | None = None) -> None:
+        self.settings, self.roles = settings, tuple(roles)
+        self.metrics = metrics if metrics is not None else Metrics(arm=settings.arm)
+        self.app = faust_app(settings, self.roles)
+        transport.install(self.app)
+        self.learner: Learner | None = None
+        self.replica: Replica | None = None
+        self.recommend: Recommend | None = None
+        self.embedder: Embedder | None = None
+        self.store: VectorStore | None = None
+        self._embedder_ready = asyncio.Event()
+        self._add_agents()
+        self.app.task(self._start_parts)
+        self.app.timer(WATCH_S)(self._watch)
+        self.metrics.watch(self._collect)
+
+    # -- agents ---------------------------------------------------------------------------------------------------
+    def _add_agents(self) -> None:
+        topic = self.settings.topic
+        if "ingest" in self.roles:
+            ingest = Ingest(self.settings, self.metrics, self.produce)
+            self._agent("ingest", ingest.handle, *ingest.topics)
+        if "recommend" in self.roles:
+            self.learner = learner = Learner(self.settings, self.metrics)
+            self.replica = Replica(self.settings.connection, learner.applies(), pace_s=self.settings.pace_ms / 1000)
+            attribute = Attribute(self.settings, self.metrics, learner, self.produce)
+            near = self._near if self.settings.qdrant_url else None
+            self.recommend = Recommend(self.settings, self.metrics, learner, attribute, self.replica, self.produce, near)
+            self._agent("recommend", self.recommend.handle, topic("interactions"))
+            self._agent("attribute", attribute.handle, topic("impressions"))
+        if "embed" in self.roles:
+            self._agent("embed", self._embed, topic("item-texts"), max_records=64)
+
+    def _agent(
+        self, name: str, handle: Callable[[list[Any]], Awaitable[None]], *topics: str, max_records: int | None = None
+    ) -> None:
+        async def run(records: list[Any]) -> None:
+            await handle(records)
+
+        run.__name__ = run.__qualname__ = name
+        transport.batch_agent(self.app, *topics, max_records=max_records or self.settings.batch_events)(run)
+
+    async def produce(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """To a topic of the design; returns when the broker has acknowledged everything."""
+        await transport.produce(self.app, self.settings.topic(topic), records)
+
+    # -- text -----------------------------------------------------------------------------------------------------
+    async def _embed(self, records: list[Any]) -> None:
+        await self._embedder_ready.wait()
+        self.metrics.batch["embed"].observe(len(records))
+        assert self.embedder is not None
+        await self.embedder.handle(records)
+
+    async def _publish(self, vectors: list[ItemVectorRecord]) -> None:
+        outbox = Outbox(self.settings.partitions)
+        for vector in vectors:
+            outbox.put("item-vectors", vector.item_id, events.encode(vector))
+        await outbox.send(self.produce)
+
+    async def _near(self, tastes: list[np.ndarray], limit: int) -> list[Hits] | None:
+        if self.store is None:
+            return None
+        try:
+            return await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
+        except VectorStoreUnavailable as problem:
+            log.warning("Qdrant does not answer, the replicated vectors do: %s", problem)
+            self.metrics.qdrant_failures.inc()
+            return None
+
+    # -- life -----------------------------------------------------------------------------------------------------
+    async def _start_parts(self) -> None:
+        """Started by the app before any partition is assigned; the agents wait for what they need."""
+        try:
+            if self.replica is not None:
+                await self.app.add_runtime_dependency(self.replica)
+            if "embed" in self.roles or (self.settings.qdrant_url and "recommend" in self.roles):
+                self.store = vector_store(self.settings)
+            if "embed" in self.roles:
+                assert self.store is not None
+                self.embedder = Embedder(make_encoder(self.settings), self.store, self._publish, MetricsObserver(self.metrics))
+                await self.embedder.start()
+                self._embedder_ready.set()
+        except asyncio.CancelledError:
+            raise
+        except Exception as problem:  # mode would log it and go on without the part
+            transport.die(f"cannot start: {problem}", problem)
+
+    async def _watch(self) -> None:
+        try:
+            self.metrics.ready.set(float(self.ready))
+            if self.recommend is not None and self.replica is not None and self.ready:
+                await self.recommend.popular(self._owns, self.replica.folded("interactions"))
+            if self.embedder is not None and self._embedder_ready.is_set():
+                for collection, count in (await self.embedder.counts()).items():
+                    self.metrics.points[collection].set(count)
+        except asyncio.CancelledError:
+            raise
+        except VectorStoreUnavailable:
+            self.metrics.qdrant_failures.inc()
+        except Exception as problem:
+            transport.die(f"the watch failed: {problem}", problem)
+
+    @property
+    def ready(self) -> bool:
+        """The replica has caught up with where the log ended at the start, and the group has settled."""
+        caught_up = self.replica is None or self.replica.ready.is_set()
+        embedding = self.embedder is None or self._embedder_ready.is_set()
+        return caught_up and embedding and not self.app.rebalancing and bool(self.app.consumer.assignment())
+
+    def _owns(self, partition: int) -> bool:
+        topic = self.settings.topic("interactions")
+        return any(tp.topic == topic and tp.partition == partition for tp in self.app.consumer.assignment())
+
+    def _collect(self) -> Iterable[Metric]:
+        """Read when somebody scrapes."""
+        yield lag_family(transport.lag(self.app))
+        if self.replica is not None and self.learner is not None:
+            yield replica_family(self.replica.lag())
+            yield from size_families(self.learner.sizes())
+
+    def run(self) -> int:
+        """Until a signal or a failure; returns the exit code."""
+        port = self.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
+        log.info("metrics on http://%s:%d/metrics, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
+        worker = faust.Worker(
+            self.app, loglevel=self.settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False
+        )
+        worker.spinner = None
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as end:
+            return int(end.code or 0)
+        finally:
+            if self.store is not None:
+                self.store.close_now()
+        return 0
+
+
+class MetricsObserver:
+    """What the embedder reports, as metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+
+    def embedded(self, n: int, seconds: float) -> None:
+        self.metrics.embedded.inc(n)
+        self.metrics.embed_seconds.observe(seconds)
+
+    def truncated(self, n: int) -> None:
+        self.metrics.truncated.inc(n)
+
+    def upserted(self, collection: str, n: int, seconds: float) -> None:
+        self.metrics.upserts[collection].inc(n)
+        self.metrics.qdrant_seconds["write"].observe(seconds)
+
+    def store_failed(self) -> None:
+        self.metrics.qdrant_failures.inc()
+
+    def duplicate(self, n: int) -> None:
+        self.metrics.duplicate_texts.inc(n)
+
+
+def vector_store(settings: Settings) -> VectorStore:
+    """Embedded in the state directory, or the server of the settings."""
+    return VectorStore(
+        path=None if settings.qdrant_url else str(Path(settings.state_dir) / "qdrant"),
+        url=settings.qdrant_url or None,
+        api_key=settings.qdrant_api_key or None,
+        prefix=settings.qdrant_prefix,
+        max_local_points=settings.qdrant_local_points,
+    )
+
+
+def faust_app(settings: Settings, roles: Sequence[str]) -> Any:
+    """A Faust app that keeps no tables, serves no web pages and creates no topics."""
+    alone = tuple(roles) == ("embed",)
+    app_id = settings.app_id + ("-embed" if alone else "")
+    return faust.App(
+        app_id,
+        broker=settings.connection.faust_broker(),
+        broker_credentials=settings.connection.faust_credentials(),
+        topic_partitions=settings.partitions,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=1,  # there are no tables: this selects the assignor that keeps partitions of all topics together
+        key_serializer="raw",
+        value_serializer="raw",
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=min(1.0, settings.session_timeout_s / 4),
+        broker_rebalance_timeout=60.0,
+        broker_commit_interval=settings.commit_interval_s,
+        consumer_group_instance_id=f"{settings.instance_id}-{app_id}" if settings.instance_id else None,
+        consumer_auto_offset_reset="earliest",
+        producer_linger=0.0,  # batches are explicit
+        producer_max_batch_size=1_000_000,
+        producer_max_request_size=1_000_000,
+        producer_request_timeout=120.0,
+        web_enabled=False,
+        canonical_url=f"http://{settings.instance_id or f'worker-{os.getpid()}'}:6066",  # an address in the group, never bound
+        datadir=str(Path(settings.state_dir).absolute() / "faust"),
+    )

@@ -1,0 +1,62 @@
+"""Attribute: clicks and impressions against what was served. Counts only; the ratio is made where it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiokafka import ConsumerRecord
+
+from models import events
+from models.attribution import Attributed, RecentIds
+from models.events import Impression, Interaction, Refusal
+from streams import clock
+from streams.ingest import Outbox, Produce, refuse
+from streams.learn import Learner
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+
+class Attribute:
+    """Counts attributed clicks (called with the interactions this worker owns) and shown items (topic impressions)."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, learner: Learner, produce: Produce) -> None:
+        self.settings, self.metrics, self.learner, self.produce = settings, metrics, learner, produce
+        self.served = learner.served
+        self.window_ms = settings.attribution_window_s * 1000
+        self.seen = RecentIds()
+
+    def clicks(self, lines: Iterable[tuple[Interaction, ConsumerRecord]]) -> None:
+        """Count each click once: the fold has said which lines of the log were repeated."""
+        for line, record in lines:
+            if line.kind != "click" or self.learner.is_repeated(record.partition, record.offset):
+                continue
+            found = self.served.attribute(line, self.window_ms)
+            if isinstance(found, Attributed):
+                self.metrics.click(found.arm, found.position)
+            else:
+                self.metrics.unattributed[found.value].inc()
+
+    async def handle(self, records: list[ConsumerRecord]) -> None:
+        """One batch of `impressions`; returning acknowledges it."""
+        now = clock.now_ms()
+        self.metrics.batch["attribute"].observe(len(records))
+        outbox = Outbox(self.settings.partitions)
+        for record in records:
+            event = events.decode("impressions", record.value, now_ms=now, limits=self.settings.limits)
+            if isinstance(event, Refusal):
+                refuse(self.metrics, outbox, "impressions", record, event, now)
+            elif isinstance(event, Impression):
+                self.metrics.events["impressions"].inc()
+                self._shown(event)
+        await outbox.send(self.produce)
+
+    def _shown(self, impression: Impression) -> None:
+        if not self.seen.add(impression.event_id):
+            return
+        known = self.served.positions(impression)
+        if known is None:
+            self.metrics.impressions_unknown.inc()
+            return
+        arm, positions = known
+        for position in positions:
+            self.metrics.impression(arm, position, "platform")

@@ -1,0 +1,163 @@
+"""The command line: `freshet ...`. Each command builds the settings, calls one function and exits with what it answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streams.settings import Settings, SettingsError, parse_roles
+
+app = typer.Typer(
+    name="freshet",
+    help="Event-driven recommendations over Kafka. Settings come from FRESHET_* variables (docs/settings.md).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+stderr = Console(stderr=True)
+
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Kafka brokers, host:port[,host:port...] [FRESHET_BOOTSTRAP]")]
+StateDir = Annotated[str | None, typer.Option("--state-dir", help="where embedded parts keep their data [FRESHET_STATE_DIR]")]
+MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="port of /metrics, 0: any [FRESHET_METRICS_PORT]")]
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """A clear sentence on standard error instead of a traceback."""
+    stderr.print(f"[red]freshet:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def settings(**overrides: Any) -> Settings:
+    """The settings of this process, logging configured by them."""
+    from streams import logs
+
+    try:
+        loaded = Settings.load(os.environ, **overrides)
+    except SettingsError as problem:
+        fail(str(problem))
+    logs.configure(loaded.log_level, json=loaded.log_json)
+    return loaded
+
+
+@app.command()
+def worker(
+    roles: Annotated[
+        str | None, typer.Option("--roles", help="ingest,recommend,attribute or embed; without: all in this process")
+    ] = None,
+    bootstrap: Bootstrap = None,
+    state_dir: StateDir = None,
+    metrics_port: MetricsPort = None,
+) -> None:
+    """Run the agents: ingest, recommend, attribute, embed."""
+    loaded = settings(bootstrap=bootstrap, state_dir=state_dir, metrics_port=metrics_port)
+    try:
+        chosen = parse_roles(roles)
+    except SettingsError as problem:
+        fail(str(problem))
+    _check_topics(loaded)
+    from streams.app import Worker
+
+    try:
+        raise typer.Exit(Worker(loaded, chosen).run())
+    except OSError as problem:
+        fail(f"{problem} (the metrics port is set by FRESHET_METRICS_PORT)", 1)
+
+
+def _check_topics(loaded: Settings) -> None:
+    """A worker starts only on topics that are as they should be."""
+    from streams import topics
+
+    try:
+        topics.check(loaded.connection, topics.specs_of(loaded))
+    except topics.TopicError as problem:
+        fail(str(problem), 1)
+
+
+@app.command()
+def topics(
+    alter: Annotated[bool, typer.Option("--alter", help="change the configuration of topics that differ")] = False,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Create what is missing and check every topic; mismatches are listed with the command that mends them."""
+    from streams import topics as kafka_topics
+
+    loaded = settings(bootstrap=bootstrap)
+    specs = kafka_topics.specs_of(loaded)
+    try:
+        done = kafka_topics.alter(loaded.connection, specs) if alter else kafka_topics.ensure(loaded.connection, specs)
+    except kafka_topics.TopicError as problem:
+        fail(str(problem), 1)
+    table = Table("topic", "partitions", "replication", "cleanup", "retention", "was")
+    for spec in specs:
+        table.add_row(*spec.row(), done.get(spec.name, "as it should be"))
+    Console().print(table)
+
+
+@app.command()
+def kafka(
+    data: Annotated[Path | None, typer.Option("--data", help="folder to keep; without: a temporary one")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="port to listen on; without: any free one")] = None,
+    heap: Annotated[str, typer.Option("--heap", help="memory of the broker, as Java's -Xmx")] = "384m",
+) -> None:
+    """Run a real Apache Kafka (KRaft, one node, 127.0.0.1) until Ctrl-C. Needs neither Java nor Docker."""
+    from streams.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError
+
+    settings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with EmbeddedKafka(data=data, port=port, heap=heap) as broker:
+            Console().print(f"Kafka {broker.version} on [bold]{broker.bootstrap}[/bold], data in {broker.dir}. Ctrl-C stops it.")
+            broker.wait()
+    except EmbeddedKafkaError as problem:
+        fail(str(problem), 1)
+    except KeyboardInterrupt:
+        return
+
+
+@app.command("dead-letters")
+def dead_letters(
+    follow: Annotated[bool, typer.Option("--follow", help="wait for more")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="at most so many")] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Show refused messages: reason, origin, and how they begin."""
+    from streams import dead_letters as letters
+
+    loaded = settings(bootstrap=bootstrap)
+    try:
+        letters.show(loaded.connection, loaded.topic("dead-letters"), follow=follow, limit=limit, json=json)
+    except KeyboardInterrupt:
+        return
+    except letters.DeadLetterError as problem:
+        fail(str(problem), 1)
+
+
+@app.command()
+def recommendations(
+    user: Annotated[str, typer.Option("--user", help="user id; @popular: the list for strangers")],
+    follow: Annotated[bool, typer.Option("--follow", help="print every change")] = False,
+    json: Annotated[bool, typer.Option("--json", help="the list as it is on the topic")] = False,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Print a user's newest list, with the reasons in words."""
+    from streams.show import show
+
+    raise typer.Exit(show(settings(bootstrap=bootstrap), user, follow=follow, as_json=json))
+
+
+def main() -> None:
+    """Entry point of the `freshet` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Learn: this process's replica of the model is the fold of the log (all partitions), the catalogue and the item vectors; what
+was served is the fold of the output topic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from models import Recommender
+from models.attribution import RecentIds, ServedLists
+from models.events import Interaction, Item, ItemVector, RecommendationList
+from streams import clock
+from streams.ingest import decode_item
+from streams.metrics import KINDS, Metrics
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_interaction = msgspec.json.Decoder(Interaction).decode
+_vector = msgspec.json.Decoder(ItemVector).decode
+_list = msgspec.json.Decoder(RecommendationList).decode
+
+
+def decode_interaction(value: bytes | None) -> Interaction | None:
+    """A line of our own log; None where somebody else wrote something there that is none (it changes no state)."""
+    try:
+        line = _interaction(value or b"")
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return line if line.kind in KINDS and line.event_id and line.user_id and 0 < line.timestamp_ms < 2**62 else None
+
+
+class Learner:
+    """The model and the served lists of this process, and how each topic's records change them."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.model = Recommender(settings.model)
+        self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
+        self.newest: Interaction | None = None  # the last interaction that changed the model: the cause of the strangers' list
+        self._repeated = RecentIds()  # places in the log that changed nothing
+        self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
+
+    def applies(self) -> dict[str, Callable[[int, Sequence[ConsumerRecord]], None]]:
+        """Topic -> fold, for the replica."""
+        by_name: dict[str, Callable[[int, Sequence[ConsumerRecord]], None]] = {
+            "items": self.items,
+            "item-vectors": self.vectors,
+            "interactions": self.interactions,
+            "recommendations": self.recommendations,
+        }
+        return {self.settings.topic(name): fold for name, fold in by_name.items()}
+
+    def interactions(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            line = decode_interaction(record.value)
+            if line is None:
+                continue  # the recommend agent, which owns the partition, puts it into dead-letters
+            if self.model.learn(line):
+                self.metrics.folded[line.kind].inc()
+                self.newest = line
+            else:
+                self.metrics.duplicates.inc()
+                self._repeated.add(f"{partition}/{record.offset}")
+        if self.newest is not None:
+            self.metrics.last_event.set(self.newest.timestamp_ms / 1000)
+
+    def items(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            entry = decode_item(record.key, record.value, clock.now_ms(), self.settings.limits)
+            if entry is None:
+                self.model.remove_item(record.key.decode())
+            elif isinstance(entry, Item):
+                self.model.learn(entry)
+
+    def vectors(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            try:
+                self.model.learn(_vector(record.value or b""))
+            except (msgspec.MsgspecError, RecursionError, ValueError) as problem:
+                self.foreign_vectors += 1
+                if self.foreign_vectors == 1:
+                    log.error("item vectors are left out, text cannot contribute: %s", problem)
+
+    def recommendations(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            if record.value is None:
+                self.served.forget((record.key or b"").decode(errors="replace"))
+                continue
+            try:
+                self.served.put(_list(record.value))
+            except (msgspec.MsgspecError, RecursionError, ValueError):
+                continue  # not one of ours
+
+    def is_repeated(self, partition: int, offset: int) -> bool:
+        """Whether this line of the log changed nothing, because its event was known (of the last 200,000 such lines)."""
+        return f"{partition}/{offset}" in self._repeated
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What is held, beside its bounds."""
+        return {**self.model.sizes(), "served_users": (len(self.served), self.served.max_users)}

@@ -1,0 +1,191 @@
+"""Recommend: one list per user who acted, pushed when it changed.
+
+A batch of this worker's partitions of `interactions` -> wait until the replica has folded those offsets -> one list per distinct
+user -> produce, acknowledged -> done. When it falls behind, a batch holds more events per user: it coalesces, it never drops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from aiokafka import ConsumerRecord
+
+from models import events
+from models.events import POPULAR, CausedBy, Interaction, Reason, RecommendationList, Recommended, Refusal
+from streams import clock
+from streams.attribute import Attribute
+from streams.ingest import Outbox, Produce, partition_of, refuse
+from streams.learn import Learner, decode_interaction
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+BREATHE_S = 0.004
+"""Making lists yields to fetching, heartbeats and the replica at least so often."""
+
+Hits = Sequence[tuple[str, float]]
+Near = Callable[[list[np.ndarray], int], Awaitable[list[Hits] | None]]
+"""Items near each taste vector from an outside vector search; None when it does not answer in time."""
+
+
+class Reached(Protocol):
+    """The part of the replica that is needed here."""
+
+    async def reached(self, topic: str, partition: int, offset: int) -> None: ...
+
+    async def wait_ready(self) -> None: ...
+
+
+class Cause(NamedTuple):
+    """Why a user gets a list now: their newest interaction in the batch, and its place in the log."""
+
+    line: Interaction
+    partition: int
+    offset: int
+
+
+def list_id(user_id: str, event_id: str) -> str:
+    """Derived from the cause, so that a replay emits the same id: 128 bits, hexadecimal."""
+    return hashlib.blake2b(f"{user_id}\0{event_id}".encode(), digest_size=16).hexdigest()
+
+
+class Recommend:
+    """Topic interactions -> recommendations; clicks in it are attributed first, to the lists that were out before."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        learner: Learner,
+        attribute: Attribute,
+        replica: Reached,
+        produce: Produce,
+        near: Near | None = None,
+    ) -> None:
+        self.settings, self.metrics, self.learner, self.attribute = settings, metrics, learner, attribute
+        self.replica, self.produce, self.near = replica, produce, near
+        self.topic = settings.topic("interactions")
+        self._popular: tuple[str, ...] = ()
+
+    async def handle(self, records: list[ConsumerRecord]) -> None:
+        """One batch; returning acknowledges it."""
+        self.metrics.batch["recommend"].observe(len(records))
+        started = time.perf_counter()
+        await self.replica.wait_ready()
+        for partition, offset in {r.partition: r.offset for r in records}.items():
+            await self.replica.reached(self.topic, partition, offset)
+        waited = time.perf_counter()
+        outbox = Outbox(self.settings.partitions)
+        lines = self._decode(records, outbox)
+        self.attribute.clicks(lines)
+        lists = await self._lists(self._causes(lines), outbox)
+        made = time.perf_counter()
+        await outbox.send(self.produce)
+        self._count(records, lists, (waited - started, made - waited, time.perf_counter() - made))
+
+    def _decode(self, records: list[ConsumerRecord], outbox: Outbox) -> list[tuple[Interaction, ConsumerRecord]]:
+        lines = []
+        for record in records:
+            line = decode_interaction(record.value)
+            if line is None:
+                foreign = Refusal(Reason.INVALID_FIELD, "not a line of the interactions log: only ingest may write there")
+                refuse(self.metrics, outbox, "interactions", record, foreign, clock.now_ms())
+            else:
+                lines.append((line, record))
+        return lines
+
+    def _causes(self, lines: list[tuple[Interaction, ConsumerRecord]]) -> list[Cause]:
+        """The newest line of each user, in the order of the log."""
+        newest: dict[str, Cause] = {}
+        for line, record in lines:
+            newest.pop(line.user_id, None)
+            newest[line.user_id] = Cause(line, record.partition, record.offset)
+        return list(newest.values())
+
+    async def _lists(self, causes: list[Cause], outbox: Outbox) -> list[RecommendationList]:
+        """A changed list for each cause goes into the outbox (a tombstone for a forgotten user)."""
+        hits = await self._near(causes)
+        lists: list[RecommendationList] = []
+        breath = time.perf_counter()
+        for cause, near in zip(causes, hits, strict=True):
+            user = cause.line.user_id
+            if cause.line.kind == "erasure":
+                outbox.put("recommendations", user, None)
+                continue
+            items = self.learner.model.recommend(user, self.settings.list_size, context=cause.line.context, near=near)
+            last = self.learner.served.last(user)
+            if last is not None and last.items == tuple(item.item_id for item in items):
+                self.metrics.unchanged.inc()
+            else:
+                served = self._list(user, cause.line, cause.offset, items)
+                lists.append(served)
+                outbox.put("recommendations", user, events.encode(served))
+            if time.perf_counter() - breath > BREATHE_S:
+                await asyncio.sleep(0)
+                breath = time.perf_counter()
+        return lists
+
+    def _list(self, user_id: str, cause: Interaction, offset: int, items: list[Recommended]) -> RecommendationList:
+        return RecommendationList(
+            user_id=user_id,
+            list_id=list_id(user_id, cause.event_id),
+            generated_at_ms=clock.now_ms(),
+            log_offset=offset,
+            caused_by=CausedBy(event_id=cause.event_id, timestamp_ms=cause.timestamp_ms),
+            arm=self.settings.arm,
+            items=items,
+        )
+
+    async def _near(self, causes: list[Cause]) -> list[Hits | None]:
+        """One batched question per micro-batch to a Qdrant server; without one, or when the deadline passes, the model's
+        exact scan of its replicated vectors answers."""
+        nobody: list[Hits | None] = [None] * len(causes)
+        if self.near is None:
+            self.metrics.near["scan"].inc(len(causes))
+            return nobody
+        tastes = [self.learner.model.taste(cause.line.user_id) for cause in causes]
+        asking = [k for k, taste in enumerate(tastes) if taste is not None]
+        answers = (
+            await self.near([taste for taste in tastes if taste is not None], 3 * self.settings.list_size + 50) if asking else []
+        )
+        if answers is None:
+            self.metrics.near["scan"].inc(len(causes))
+            return nobody
+        self.metrics.near["qdrant"].inc(len(answers))
+        for k, answer in zip(asking, answers, strict=True):
+            nobody[k] = answer
+        return nobody
+
+    async def popular(self, owns: Callable[[int], bool], log_offset: int) -> None:
+        """The list for strangers, where this worker owns its partition and it changed. Called now and then."""
+        cause = self.learner.newest
+        if cause is None or not owns(partition_of(POPULAR.encode(), self.settings.partitions)):
+            return
+        items = self.learner.model.popular(self.settings.list_size)
+        names = tuple(item.item_id for item in items)
+        last = self.learner.served.last(POPULAR)
+        if names in (self._popular, last.items if last else ()):
+            return
+        served = self._list(POPULAR, cause, log_offset, items)
+        outbox = Outbox(self.settings.partitions)
+        outbox.put("recommendations", POPULAR, events.encode(served))
+        await outbox.send(self.produce)
+        self._popular = names
+        self.metrics.lists["strangers"].inc()
+
+    def _count(self, records: list[ConsumerRecord], lists: list[RecommendationList], seconds: tuple[float, float, float]) -> None:
+        for stage, spent in zip(("wait", "recommend", "emit"), seconds, strict=True):
+            self.metrics.stage[stage].observe(spent)
+        self.metrics.lists["user"].inc(len(lists))
+        for served in lists:
+            for item in served.items:
+                self.metrics.impression(served.arm, item.rank, "served")
+        now = clock.now_ms()
+        for record in records:
+            if record.timestamp > now:
+                self.metrics.skew.inc()
+            self.metrics.freshness.observe(max(0, now - record.timestamp) / 1000)
