@@ -76,28 +76,38 @@ def _check_topics(loaded: Settings) -> None:
     from streams import topics
 
     try:
-        topics.check(loaded.connection, topics.specs_of(loaded))
-    except topics.TopicError as problem:
+        plan = topics.plan(loaded.connection, loaded.topic_specs)
+        if plan.differences:
+            raise topics.TopicMismatch(plan.differences)
+    except topics.TopicsError as problem:
         fail(str(problem), 1)
+    if plan.missing:
+        fail(f"these topics are missing: {', '.join(spec.name for spec in plan.missing)}. Create them with: freshet topics", 1)
 
 
 @app.command()
 def topics(
-    alter: Annotated[bool, typer.Option("--alter", help="change the configuration of topics that differ")] = False,
+    alter: Annotated[bool, typer.Option("--alter", help="change the properties of topics that differ")] = False,
     bootstrap: Bootstrap = None,
 ) -> None:
     """Create what is missing and check every topic; mismatches are listed with the command that mends them."""
     from streams import topics as kafka_topics
 
     loaded = settings(bootstrap=bootstrap)
-    specs = kafka_topics.specs_of(loaded)
+    state: dict[str, str] = {}
     try:
-        done = kafka_topics.alter(loaded.connection, specs) if alter else kafka_topics.ensure(loaded.connection, specs)
-    except kafka_topics.TopicError as problem:
+        if alter:
+            for difference in kafka_topics.alter(loaded.connection, loaded.topic_specs):
+                state[difference.topic] = f"altered {difference.what}"
+        state |= dict.fromkeys(kafka_topics.ensure(loaded.connection, loaded.topic_specs), "created")
+    except kafka_topics.TopicsError as problem:
         fail(str(problem), 1)
-    table = Table("topic", "partitions", "replication", "cleanup", "retention", "was")
-    for spec in specs:
-        table.add_row(*spec.row(), done.get(spec.name, "as it should be"))
+    table = Table("topic", "partitions", "replication", "cleanup", "retention", "state")
+    for spec in loaded.topic_specs:
+        retention = spec.config.get("retention.ms", "")
+        kept = "for ever" if retention in ("", "-1") else f"{int(retention) // 3_600_000} h"
+        row = (spec.name, str(spec.partitions), str(spec.replication), spec.config["cleanup.policy"], kept)
+        table.add_row(*row, state.get(spec.name, "as it should be"))
     Console().print(table)
 
 
@@ -114,7 +124,7 @@ def kafka(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with EmbeddedKafka(data=data, port=port, heap=heap) as broker:
-            Console().print(f"Kafka {broker.version} on [bold]{broker.bootstrap}[/bold], data in {broker.dir}. Ctrl-C stops it.")
+            Console().print(f"Kafka {KAFKA_VERSION} on [bold]{broker.bootstrap}[/bold], data in {broker.data}. Ctrl-C stops it.")
             broker.wait()
     except EmbeddedKafkaError as problem:
         fail(str(problem), 1)

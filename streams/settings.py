@@ -16,6 +16,8 @@ from msgspec import Meta, Struct
 from models import Config
 from models.events import Limits
 from streams.connection import Connection
+from streams.topics import TopicSpec
+from streams.topics import specs as topic_specs
 
 PREFIX: Final = "FRESHET_"
 MODEL_PREFIX: Final = "FRESHET_MODEL_"
@@ -134,6 +136,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             ssl_cafile=(self.ssl_cafile or None) if tls else None,
             ssl_certfile=(self.ssl_certfile or None) if tls else None,
             ssl_keyfile=(self.ssl_keyfile or None) if tls else None,
+        )
+
+    @property
+    def topic_specs(self) -> list[TopicSpec]:
+        """Every topic as it must be."""
+        return topic_specs(
+            partitions=self.partitions,
+            replication=self.replication,
+            input_retention_ms=self.input_retention_hours * 3_600_000,
+            prefix=self.topic_prefix,
         )
 
     @property
