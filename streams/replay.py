@@ -59,6 +59,7 @@ def publish(
             max_block_ms=int(timeout_s * 1000),
             delivery_timeout_ms=int(timeout_s * 1000),
             request_timeout_ms=int(timeout_s * 500),
+            bootstrap_timeout_ms=int(timeout_s * 1000),
             allow_auto_create_topics=False,
         )
     except KafkaError as problem:
