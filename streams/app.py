@@ -44,7 +44,7 @@ class Worker:
         self.settings, self.roles = settings, tuple(roles)
         self.metrics = metrics if metrics is not None else Metrics(arm=settings.arm)
         self.app = faust_app(settings, self.roles)
-        transport.install(self.app)
+        transport.install(self.app, pace_s=settings.pace_ms / 1000)
         self.learner: Learner | None = None
         self.replica: Replica | None = None
         self.recommend: Recommend | None = None
@@ -68,19 +68,31 @@ class Worker:
             attribute = Attribute(self.settings, self.metrics, learner, self.produce)
             near = self._near if self.settings.qdrant_url else None
             self.recommend = Recommend(self.settings, self.metrics, learner, attribute, self.replica, self.produce, near)
-            self._agent("recommend", self.recommend.handle, topic("interactions"))
+            self._agent("recommend", self.recommend.handle, topic("interactions"), when_ready=self.replica.ready.wait)
             self._agent("attribute", attribute.handle, topic("impressions"))
         if "embed" in self.roles:
-            self._agent("embed", self._embed, topic("item-texts"), max_records=64)
+            self._agent("embed", self._embed, topic("item-texts"), max_records=64, when_ready=self._embedder_ready.wait)
 
     def _agent(
-        self, name: str, handle: Callable[[list[Any]], Awaitable[None]], *topics: str, max_records: int | None = None
+        self,
+        name: str,
+        handle: Callable[[list[Any]], Awaitable[None]],
+        *topics: str,
+        max_records: int | None = None,
+        when_ready: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         async def run(records: list[Any]) -> None:
             await handle(records)
 
         run.__name__ = run.__qualname__ = name
-        transport.batch_agent(self.app, *topics, max_records=max_records or self.settings.batch_events)(run)
+        sizes = self.metrics.batch[name]
+        transport.batch_agent(
+            self.app,
+            *topics,
+            max_records=max_records or self.settings.batch_events,
+            when_ready=when_ready,
+            observe=lambda records, seconds: sizes.observe(records),
+        )(run)
 
     async def produce(self, topic: str, records: Sequence[OutRecord]) -> None:
         """To a topic of the design; returns when the broker has acknowledged everything."""
@@ -88,8 +100,6 @@ class Worker:
 
     # -- text -----------------------------------------------------------------------------------------------------
     async def _embed(self, records: list[Any]) -> None:
-        await self._embedder_ready.wait()
-        self.metrics.batch["embed"].observe(len(records))
         assert self.embedder is not None
         await self.embedder.handle(records)
 
@@ -171,11 +181,13 @@ class Worker:
         try:
             worker.execute_from_commandline()
         except SystemExit as end:
-            return int(end.code or 0)
+            code = int(end.code or 0)
         finally:
             if self.store is not None:
                 self.store.close_now()
-        return 0
+        if self.learner is not None:
+            log.info("state digest %s", self.learner.model.digest())
+        return code
 
 
 class MetricsObserver:

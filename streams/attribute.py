@@ -39,7 +39,6 @@ class Attribute:
     async def handle(self, records: list[ConsumerRecord]) -> None:
         """One batch of `impressions`; returning acknowledges it."""
         now = clock.now_ms()
-        self.metrics.batch["attribute"].observe(len(records))
         outbox = Outbox(self.settings.partitions)
         for record in records:
             event = events.decode("impressions", record.value, now_ms=now, limits=self.settings.limits)

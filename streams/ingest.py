@@ -61,7 +61,6 @@ class Ingest:
     async def handle(self, records: list[ConsumerRecord]) -> None:
         """One batch; returning acknowledges it."""
         now = clock.now_ms()
-        self.metrics.batch["ingest"].observe(len(records))
         outbox = Outbox(self.settings.partitions)
         for record in records:
             self._one(self.topics[record.topic], record, now, outbox)

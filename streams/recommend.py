@@ -37,8 +37,6 @@ class Reached(Protocol):
 
     async def reached(self, topic: str, partition: int, offset: int) -> None: ...
 
-    async def wait_ready(self) -> None: ...
-
 
 class Cause(NamedTuple):
     """Why a user gets a list now: their newest interaction in the batch, and its place in the log."""
@@ -73,9 +71,7 @@ class Recommend:
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
         """One batch; returning acknowledges it."""
-        self.metrics.batch["recommend"].observe(len(records))
         started = time.perf_counter()
-        await self.replica.wait_ready()
         for partition, offset in {r.partition: r.offset for r in records}.items():
             await self.replica.reached(self.topic, partition, offset)
         waited = time.perf_counter()

@@ -1,0 +1,195 @@
+"""What an end-to-end test needs: a worker as a process, a platform that sends events, a consumer that reads lists."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from models.events import RecommendationList, encode
+from streams import topics
+from streams.settings import Settings
+
+PATIENCE_S = 60.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def until(ask: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """The first true answer; fails naming what did not come."""
+    end = time.monotonic() + patience_s
+    while True:
+        answer = ask()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"not within {patience_s:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+class Flow:
+    """One topic prefix on a real broker, the processes on it, and a platform's view of it."""
+
+    def __init__(self, bootstrap: str, directory: Path, prefix: str, **settings: str) -> None:
+        self.directory = directory
+        self.metrics_port = free_port()
+        self.environment = {
+            "FRESHET_BOOTSTRAP": bootstrap,
+            "FRESHET_TOPIC_PREFIX": prefix,
+            "FRESHET_APP_ID": prefix + "app",
+            "FRESHET_STATE_DIR": str(directory),
+            "FRESHET_EMBEDDING_MODEL": "hashing",
+            "FRESHET_METRICS_PORT": str(self.metrics_port),
+            "FRESHET_SESSION_TIMEOUT_S": "6",
+            **{f"FRESHET_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.settings = Settings.load(self.environment)
+        topics.ensure(self.settings.connection, self.settings.topic_specs)
+        self.producer = KafkaProducer(**self.settings.connection.kafka_python())
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    # -- processes ------------------------------------------------------------------------------------------------
+    def start(self, *arguments: str, wait: bool = True) -> subprocess.Popen[bytes]:
+        log = (self.directory / f"worker-{len(self.workers)}.log").open("wb")
+        with log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli", "worker", *arguments],
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
+            )
+        self.workers.append(worker)
+        if wait:
+            until(lambda: worker.poll() is not None or self.metric("freshet_ready") == 1.0, "the worker is ready")
+            assert worker.poll() is None, f"the worker ended with {worker.returncode}:\n{self.log()[-3000:]}"
+        return worker
+
+    def stop(self, worker: subprocess.Popen[bytes]) -> str:
+        """A clean stop; the worker's log."""
+        worker.send_signal(signal.SIGTERM)
+        code = worker.wait(PATIENCE_S)
+        assert code == 0, f"exit code {code}:\n{self.log()[-3000:]}"
+        return self.log()
+
+    def log(self, index: int = -1) -> str:
+        index = index % len(self.workers)
+        return (self.directory / f"worker-{index}.log").read_text(errors="replace")
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+        self.producer.close()
+
+    # -- the platform ---------------------------------------------------------------------------------------------
+    def send(self, topic: str, event: Any, key: str | None = None) -> None:
+        """An event (a struct, or raw bytes with a key); returns when the broker has it."""
+        raw = event if isinstance(event, bytes) or event is None else encode(event)
+        name = key if key is not None else getattr(event, "item_id" if topic == "items" else "user_id", "nobody")
+        self.producer.send(self.settings.topic(topic), key=name.encode(), value=raw).get(PATIENCE_S)
+
+    def send_all(self, messages: list[tuple[str, Any]]) -> None:
+        futures = [
+            self.producer.send(
+                self.settings.topic(topic),
+                key=(event.item_id if topic == "items" else event.user_id).encode(),
+                value=encode(event),
+            )
+            for topic, event in messages
+        ]
+        for future in futures:
+            future.get(PATIENCE_S)
+
+    # -- the consumer ---------------------------------------------------------------------------------------------
+    def read(self, topic: str) -> list[Any]:
+        """Every record on a topic, in the order of its partitions."""
+        name = self.settings.topic(topic)
+        consumer = KafkaConsumer(**self.settings.connection.kafka_python(), enable_auto_commit=False, group_id=None)
+        try:
+            parts = [TopicPartition(name, p) for p in range(self.settings.partitions)]
+            consumer.assign(parts)
+            consumer.seek_to_beginning(*parts)
+            ends = consumer.end_offsets(parts)
+            records = []
+            while any(consumer.position(p) < ends[p] for p in parts):
+                for batch in consumer.poll(500).values():
+                    records.extend(batch)
+            return sorted(records, key=lambda r: (r.partition, r.offset))
+        finally:
+            consumer.close()
+
+    def lists(self) -> dict[str, RecommendationList]:
+        """The list that holds for each user."""
+        found: dict[str, RecommendationList] = {}
+        for record in self.read("recommendations"):
+            user = record.key.decode()
+            if record.value is None:
+                found.pop(user, None)
+            else:
+                found[user] = msgspec.json.decode(record.value, type=RecommendationList)
+        return found
+
+    def list_of(self, user: str, holds: Callable[[RecommendationList], bool] = bool) -> RecommendationList:
+        def ask() -> RecommendationList | None:
+            served = self.lists().get(user)
+            return served if served is not None and holds(served) else None
+
+        return until(ask, f"a list for {user} as expected")
+
+    # -- the SRE --------------------------------------------------------------------------------------------------
+    def metrics(self) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all series of that name with these labels; 0 where there is none."""
+        total = 0.0
+        for line in self.metrics().splitlines():
+            found = re.match(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$", line)
+            if found and found[1] == name:
+                have = dict(re.findall(r'(\w+)="([^"]*)"', found[2] or ""))
+                if all(have.get(k) == v for k, v in labels.items()):
+                    total += float(found[3])
+        return total
+
+    def settle(self) -> None:
+        """Everything sent is through: no agent and no replica is behind."""
+        quiet = 0
+
+        def still() -> bool:
+            nonlocal quiet
+            behind = self.metric("freshet_lag_records") + self.metric("freshet_replica_lag_records")
+            quiet = quiet + 1 if behind == 0 and self.metric("freshet_ready") == 1.0 else 0
+            return quiet >= 8
+
+        until(still, "the lag is gone")
+
+
+@contextlib.contextmanager
+def flow(bootstrap: str, directory: Path, prefix: str, **settings: str) -> Iterator[Flow]:
+    made = Flow(bootstrap, directory, prefix, **settings)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+
