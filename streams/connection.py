@@ -16,19 +16,19 @@ _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 class Connection(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Where Kafka is and who we are to it. ValueError where the fields contradict each other.
+    """Where Kafka is and who we are to it; empty texts are unset. ValueError where the fields contradict each other.
 
     `bootstrap` is `host:port[,host:port...]`; files are paths of PEM files; without `ssl_cafile` the system's authorities hold.
     """
 
     bootstrap: str
     security_protocol: SecurityProtocol = "PLAINTEXT"
-    sasl_mechanism: SaslMechanism = "PLAIN"
-    sasl_username: str | None = None
-    sasl_password: str | None = None
-    ssl_cafile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
+    sasl_mechanism: SaslMechanism | Literal[""] = ""
+    sasl_username: str = ""
+    sasl_password: str = ""
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
 
     def __post_init__(self) -> None:
         for server in self.servers:
@@ -37,11 +37,11 @@ class Connection(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
                 raise ValueError(f"a Kafka server is host:port, not {server!r}")
         if self.security_protocol not in _PROTOCOLS:
             raise ValueError(f"security_protocol is one of {', '.join(_PROTOCOLS)}, not {self.security_protocol!r}")
-        if self.sasl_mechanism not in _MECHANISMS:
+        if self.sasl and self.sasl_mechanism not in _MECHANISMS:
             raise ValueError(f"sasl_mechanism is one of {', '.join(_MECHANISMS)}, not {self.sasl_mechanism!r}")
-        if self.sasl and (self.sasl_username is None or self.sasl_password is None):
+        if self.sasl and not (self.sasl_username and self.sasl_password):
             raise ValueError(f"{self.security_protocol} needs sasl_username and sasl_password")
-        if not self.sasl and (self.sasl_username is not None or self.sasl_password is not None):
+        if not self.sasl and (self.sasl_username or self.sasl_password):
             raise ValueError(f"a SASL user is given but security_protocol {self.security_protocol} would never use it")
         if not self.tls and (self.ssl_cafile or self.ssl_certfile or self.ssl_keyfile):
             raise ValueError(f"TLS files are given but security_protocol {self.security_protocol} would never use them")
@@ -110,8 +110,8 @@ class Connection(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
 
 
 @cache
-def _ssl_context(cafile: str | None, certfile: str | None, keyfile: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=cafile)
+def _ssl_context(cafile: str, certfile: str, keyfile: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=cafile or None)
     if certfile:
-        context.load_cert_chain(certfile, keyfile)
+        context.load_cert_chain(certfile, keyfile or None)
     return context

@@ -1,0 +1,250 @@
+"""A reader of whole topics, outside every consumer group: each process folds all partitions into its own state.
+
+    replica = Replica(connection, {"interactions": fold_interactions, "items": fold_items})
+    await app.add_runtime_dependency(replica)        # or, without Faust: await replica.start() ... await replica.stop()
+    await replica.wait_ready()                       # has folded everything that was in the topics when it started
+    await replica.reached("interactions", 3, 991)    # has folded offset 991 of partition 3
+
+A fold is a plain function of (partition, records): it must not wait, read the clock or draw random numbers, and there is no pause
+between it and the new position, so whoever looks sees a state and positions that belong together. Records come in offset
+order per partition; topics and partitions interleave as they arrive.
+
+Any failure, of Kafka for good or of a fold, ends the process (`die`): the framework would only log it and leave a replica
+that looks alive and is stale. The next start reads the topics again.
+
+Bounds: a fold gets at most `slice_records` at a time and the event loop is given a turn every `SLICE_S`; `FETCH_BYTES` per
+partition are fetched ahead; waiters are as many as there are concurrent `reached` calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import aiokafka
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, UnknownTopicOrPartitionError
+from kafka import KafkaConsumer
+from kafka import TopicPartition as KafkaTopicPartition
+from mode import Service
+
+from .connection import Connection
+from .lanes import die
+
+Apply = Callable[[int, Sequence[ConsumerRecord]], None]
+"""(partition, records in offset order) -> the state has changed."""
+
+PACE_S: Final = 0.003
+"""Between two fetches, as in transport.py."""
+SLICE_S: Final = 0.005
+"""Folding yields to the event loop at least so often, save for a single slice that takes longer."""
+FETCH_RECORDS: Final = 500
+"""Taken from the client's buffer at a time, since unpacking them does not yield either (1 us each)."""
+FETCH_BYTES: Final = 1024 * 1024
+
+
+class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
+    """See the module.
+
+    topics         full topic name -> its fold
+    resume         (topic, partition) -> first offset to read, from a snapshot of the state; everything else from its beginning
+    pace_s         pause between two fetches
+    slice_records  most records given to a fold at once
+    fail           called with a sentence and the exception when reading or folding failed
+
+    Attributes:
+        ready: set once everything that was there at the start has been folded.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: Mapping[str, Apply],
+        *,
+        resume: Mapping[tuple[str, int], int] | None = None,
+        pace_s: float = PACE_S,
+        slice_records: int = 50,
+        fail: Callable[[str, BaseException], Any] = die,
+        **service: Any,
+    ) -> None:
+        super().__init__(**service)
+        if not topics or slice_records < 1:
+            raise ValueError("a replica needs at least one topic and one record per slice")
+        self.connection, self.topics = connection, dict(topics)
+        self.pace_s, self.slice_records, self.fail = pace_s, slice_records, fail
+        self.ready = asyncio.Event()
+        self._resume = dict(resume or {})
+        self._next: dict[tuple[str, int], int] = {}  # the next offset to fold
+        self._ends: dict[tuple[str, int], int] = {}  # where the topics ended at the start
+        self._waiters: dict[tuple[str, int], list[tuple[int, int, asyncio.Future[None]]]] = {}
+        self._order = itertools.count()
+        self._kafka: Any = None
+
+    # -- for those who depend on it ---------------------------------------------------------------------------------
+    async def wait_ready(self) -> None:
+        """Until everything that was in the topics at the start has been folded."""
+        await self.ready.wait()
+
+    async def reached(self, topic: str, partition: int, offset: int) -> None:
+        """Until the record at `offset` has been folded. KeyError for a topic or partition that is not read."""
+        if not self._next:
+            await self.ready.wait()
+        key = topic, partition
+        if self._next[key] > offset:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters[key], (offset, next(self._order), done))
+        await done
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) -> the next offset to fold. Taken together with the state, between two turns of the event loop,
+        this is what a snapshot needs for `resume`."""
+        return dict(self._next)
+
+    def folded(self, topic: str) -> int:
+        """Sum of the topic's positions over its partitions: grows with every record, and is the same on every replica that has
+        folded the same. 0 before the start."""
+        return sum(position for (name, _), position in list(self._next.items()) if name == topic)
+
+    def lag(self) -> dict[str, int]:
+        """Topic -> records in Kafka that are not folded yet, as far as the last fetches tell. Any thread may ask."""
+        lags = dict.fromkeys(self.topics, 0)
+        for (topic, partition), position in list(self._next.items()):
+            seen = self._kafka.highwater(TopicPartition(topic, partition)) or 0
+            lags[topic] += max(0, max(seen, self._ends[topic, partition]) - position)
+        return lags
+
+    # -- life -------------------------------------------------------------------------------------------------------
+    async def on_start(self) -> None:
+        self._kafka = aiokafka.AIOKafkaConsumer(
+            **self.connection.aiokafka(),
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # a position outside the log means a state that does not fit it: fail, do not guess
+            isolation_level="read_committed",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        await self._kafka.start()
+        try:
+            await self._assign()
+        except BaseException:
+            await self._kafka.stop()
+            raise
+
+    async def on_stop(self) -> None:
+        if self._kafka is not None:
+            await self._kafka.stop()
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _read(self) -> None:
+        try:
+            while not self.should_stop:
+                await self._read_once()
+        except asyncio.CancelledError:
+            raise
+        except ConsumerStoppedError as exc:
+            if not self.should_stop:
+                self.fail("the replica's consumer was stopped", exc)
+        except BaseException as exc:
+            self.fail("the replica cannot go on", exc)
+
+    # -- how --------------------------------------------------------------------------------------------------------
+    async def _assign(self) -> None:
+        partitions = [tp for topic in self.topics for tp in await self._partitions(topic)]
+        self._kafka.assign(partitions)
+        begins, ends = await self._kafka.beginning_offsets(partitions), await self._kafka.end_offsets(partitions)
+        for tp in partitions:
+            key = tp.topic, tp.partition
+            position = self._resume.get(key, begins[tp])
+            if not begins[tp] <= position <= ends[tp]:
+                raise ValueError(f"{tp.topic}/{tp.partition} has offsets {begins[tp]}..{ends[tp]}, not {position} to resume from")
+            self._kafka.seek(tp, position)
+            self._waiters[key] = []
+            self._ends[key], self._next[key] = ends[tp], position
+
+    async def _partitions(self, topic: str) -> list[TopicPartition]:
+        try:
+            known = await self._kafka._client._wait_on_metadata(topic)
+        except UnknownTopicOrPartitionError:
+            raise LookupError(f"Kafka at {self.connection.bootstrap} has no topic {topic}: freshet topics creates it") from None
+        return [TopicPartition(topic, partition) for partition in sorted(known)]
+
+    async def _read_once(self) -> None:
+        fetched = await self._kafka.getmany(timeout_ms=200, max_records=FETCH_RECORDS)
+        began = time.perf_counter()
+        for tp, records in fetched.items():
+            began = await self._fold(tp, records, began)
+        if not self.ready.is_set():
+            await self._catch_up()
+        await asyncio.sleep(self.pace_s if fetched and self.ready.is_set() else 0)
+
+    async def _fold(self, tp: TopicPartition, records: Sequence[ConsumerRecord], began: float) -> float:
+        key, apply = (tp.topic, tp.partition), self.topics[tp.topic]
+        for start in range(0, len(records), self.slice_records):
+            part = records[start : start + self.slice_records]
+            apply(tp.partition, part)
+            self._next[key] = part[-1].offset + 1
+            self._wake(key)
+            if time.perf_counter() - began > SLICE_S:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        return began
+
+    def _wake(self, key: tuple[str, int]) -> None:
+        waiters, position = self._waiters[key], self._next[key]
+        while waiters and waiters[0][0] < position:
+            done = heapq.heappop(waiters)[2]
+            if not done.done():  # else whoever waited has been cancelled
+                done.set_result(None)
+
+    async def _catch_up(self) -> None:
+        """Ready when every position has passed the end noted at the start. Aborted transactions and markers have offsets but
+        bring no records, so the client's own position counts as well: all of what it has passed has been folded by now."""
+        for key, end in self._ends.items():
+            if self._next[key] < end:
+                self._next[key] = max(self._next[key], await self._kafka.position(TopicPartition(*key)))
+        if all(self._next[key] >= end for key, end in self._ends.items()):
+            self.ready.set()
+
+
+def read_all(connection: Connection, topic: str, *, patience_s: float = 30.0) -> Iterator[Any]:
+    """Every record of a topic up to where it ended when asked, in offset order per partition; kafka-python's ConsumerRecords.
+
+    For tools and tests. LookupError if the topic does not exist, TimeoutError if Kafka delivers nothing for `patience_s`."""
+    yield from read_from(connection, topic, None, patience_s=patience_s)
+
+
+def read_from(connection: Connection, topic: str, last: int | None, *, patience_s: float = 30.0) -> Iterator[Any]:
+    """As `read_all`, but only the last so many offsets of each partition."""
+    kafka = KafkaConsumer(
+        **connection.kafka_python(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    try:
+        numbers = kafka.partitions_for_topic(topic)
+        if not numbers:
+            raise LookupError(f"Kafka at {connection.bootstrap} has no topic {topic}")
+        partitions = [KafkaTopicPartition(topic, number) for number in sorted(numbers)]
+        kafka.assign(partitions)
+        begins, ends = kafka.beginning_offsets(partitions), kafka.end_offsets(partitions)
+        for tp in partitions:
+            kafka.seek(tp, begins[tp] if last is None else max(begins[tp], ends[tp] - last))
+        heard = time.monotonic()
+        while any(kafka.position(tp) < ends[tp] for tp in partitions):
+            found = kafka.poll(500)
+            for tp, records in found.items():
+                yield from (record for record in records if record.offset < ends[tp])
+            if found:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > patience_s:
+                raise TimeoutError(f"no records of {topic} for {patience_s:.0f} s")
+    finally:
+        kafka.close()
