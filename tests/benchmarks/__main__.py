@@ -1,0 +1,155 @@
+"""`make bench`: what an event costs in each stage, and how soon its list is out. CPU time is the process's own, so it means
+something on a shared machine; the freshness figures want a quiet one."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from models import Click, Recommender
+from streams.embedded_kafka import EmbeddedKafka
+from tests.streams.flow import Flow, flow
+
+console = Console()
+Row = tuple[str, str, str]
+
+
+def stream(n: int, users: int, items: int, seed: int = 1) -> list[Click]:
+    """Clicks with a popularity skew and a taste per user (each user keeps to a third of the catalogue)."""
+    rng = random.Random(seed)
+    weights = [1 / (k + 5) for k in range(items)]
+    picks = rng.choices(range(items), weights, k=n)
+    start = 1_700_000_000_000
+    out = []
+    for k, pick in enumerate(picks):
+        user = rng.randrange(users)
+        item = (pick // 3) * 3 + user % 3
+        out.append(Click(event_id=f"e{k}", user_id=f"u{user}", item_id=f"i{item}", timestamp_ms=start + k * 100))
+    return out
+
+
+def library(events: int) -> Iterator[Row]:
+    """The pure model: one core, no IO."""
+    model = Recommender()
+    clicks = stream(events, users=events // 25, items=2000)
+    for click in clicks[:2000]:
+        model.learn(click)
+        model.recommend(click.user_id, 20)  # compiles
+    begin = time.process_time()
+    for click in clicks[2000:]:
+        model.learn(click)
+    yield "learn one event, all sources", f"{(time.process_time() - begin) / (events - 2000) * 1e6:.0f} us", f"{events:,} clicks"
+    spent = []
+    for k in random.Random(2).sample(range(events), 2000):
+        begin_ns = time.perf_counter_ns()
+        model.recommend(clicks[k].user_id, 20)
+        spent.append((time.perf_counter_ns() - begin_ns) / 1000)
+    p50, p99 = np.percentile(spent, [50, 99])
+    yield "a list of 20 with reasons, p50 / p99", f"{p50:.0f} / {p99:.0f} us", "2,000 lists, 2,000 items"
+
+
+def cpu(river: Flow) -> float:
+    return river.metric("process_cpu_seconds_total")
+
+
+@contextlib.contextmanager
+def worker(river: Flow, roles: str) -> Iterator[float]:
+    """A worker with these roles; gives its CPU seconds at the moment it was ready on empty topics or caught up."""
+    process = river.start("--roles", roles)
+    try:
+        yield cpu(river)
+    finally:
+        river.stop(process)
+
+
+def stages(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
+    """CPU of a worker that has only that stage to do, over a backlog."""
+    with flow(bootstrap, directory, "stages.") as river:
+        with worker(river, "recommend,attribute") as idle:
+            pass
+        river.send_all([("clicks", click) for click in stream(events, users=events // 10, items=2000)])
+        with worker(river, "ingest") as begin:
+            river.settle()
+            yield "ingest", f"{(cpu(river) - begin) / events * 1e6:.0f} us an event", f"backlog of {events:,}"
+        with worker(river, "recommend,attribute"):
+            river.settle()
+            lists = river.metric("freshet_lists_total", audience="user") + river.metric("freshet_lists_unchanged_total")
+            both = cpu(river) - idle
+        with worker(river, "recommend,attribute") as again:  # everything is committed: it only folds
+            folding = max(0.0, again - idle)
+            yield "fold into the replica", f"{folding / events * 1e6:.0f} us an event", f"{events:,} interactions replayed"
+        yield "make, send and account for a list", f"{(both - folding) / lists * 1e6:.0f} us a list", f"{lists:,.0f} lists"
+
+
+def quantile(river: Flow, q: float) -> float:
+    """Upper edge of the bucket the quantile of freshness lies in, seconds."""
+    count = river.metric("freshet_freshness_seconds_count")
+    edges = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]
+    return next((e for e in edges if river.metric("freshet_freshness_seconds_bucket", le=str(e)) >= q * count), float("inf"))
+
+
+def freshness(bootstrap: str, directory: Path, rate: int, seconds: int) -> Iterator[Row]:
+    """All roles in one process, the bundled encoder at work, the simulated shop as the platform."""
+    with flow(bootstrap, directory, f"fresh{rate}.", embedding_model="bundled") as river:
+        process = river.start()
+        began, spent = time.monotonic(), cpu(river)
+        shop = [sys.executable, "-m", "streams.cli", "simulate", "--rate", str(rate), "--seconds", str(seconds)]
+        done = subprocess.run(shop, env={**os.environ, **river.environment}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        used, wall = cpu(river) - spent, time.monotonic() - began
+        count = river.metric("freshet_freshness_seconds_count")
+        yield (
+            f"freshness at {rate} events/s, p50 / p99 at most",
+            f"{quantile(river, 0.5) * 1000:.0f} / {quantile(river, 0.99) * 1000:.0f} ms",
+            f"{count:,.0f} events in {wall:.0f} s, all roles, worker CPU {used / wall * 100:.0f} %",
+        )
+        river.stop(process)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
+    parser.add_argument("--rates", default="200", help="events/s for freshness, comma separated")
+    parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
+    parser.add_argument("--only", choices=["library", "stages", "freshness"])
+    parser.add_argument("--json", type=Path, help="write the rows there too")
+    chosen = parser.parse_args()
+    rows: list[Row] = []
+
+    def take(found: Iterator[Row]) -> None:
+        for row in found:
+            rows.append(row)
+            console.print(f"  {row[0]}: [bold]{row[1]}[/bold] ({row[2]})")
+
+    if chosen.only in (None, "library"):
+        take(library(chosen.events))
+    if chosen.only in (None, "stages", "freshness"):
+        with EmbeddedKafka() as kafka, tempfile.TemporaryDirectory() as directory:
+            if chosen.only in (None, "stages"):
+                take(stages(kafka.bootstrap, Path(directory), chosen.events))
+            for rate in [int(r) for r in chosen.rates.split(",")] if chosen.only in (None, "freshness") else []:
+                take(freshness(kafka.bootstrap, Path(directory), rate, chosen.seconds))
+    table = Table("what", "figure", "measured on", title="Freshet, on this machine")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    if chosen.json:
+        chosen.json.write_text(json.dumps([list(row) for row in rows], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
