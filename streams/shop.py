@@ -1,10 +1,10 @@
-"""A simulated shop: shoppers with hidden tastes look at lists, search, click, buy and review. Seeded, without IO and without a clock.
+"""A simulated shop: shoppers with hidden tastes look at lists, search, click, buy and review. Seeded, without IO, without a clock.
 
-The recommender never sees a taste; it sees what platforms see. A shopper likes one to three categories, in each of them one style more
-than the others, and has a liking for single items besides (a few hidden traits that items have and shoppers want). Some categories
-and items are more popular than others. Whoever is shown a list looks at its positions with falling attention, clicks with
-`attention * interest`, sometimes buys what was clicked and sometimes writes about what was bought, in words of the item's style.
-A share of the visits are searches, which owe nothing to any list; so the recommender learns from the start, and strangers get going.
+The recommender never sees a taste; it sees what platforms see. A shopper likes one to three categories, in each of them one style
+more than the others, and has a liking for single items besides (a few hidden traits that items have and shoppers want). Some
+categories and items are more popular than others. Whoever is shown a list looks at its positions with falling attention, clicks
+with `attention * interest`, sometimes buys what was clicked and sometimes writes about what was bought, in words of the item's
+style. A share of the visits are searches, which owe nothing to any list; so the recommender learns from the start.
 
     shop = Shop(seed=7)
     for item in shop.opening(): ...                      # the catalogue
@@ -189,7 +189,8 @@ class Shop:
         styles = self._numbers.integers(0, 4, size=len(CATEGORIES))
         shopper_id = f"shopper-{self._seed}-{self._arrived:06d}"
         self._arrived += 1
-        return Shopper(shopper_id, dict(zip(chosen.tolist(), weights, strict=False)), styles, self._numbers.standard_normal(TRAITS))
+        categories = dict(zip(chosen.tolist(), weights, strict=False))
+        return Shopper(shopper_id, categories, styles, self._numbers.standard_normal(TRAITS))
 
     def _interest(self, shopper: Shopper, places: slice) -> np.ndarray:
         categories, appeal = self._category[places], self._appeal[places]

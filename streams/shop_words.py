@@ -1,7 +1,7 @@
 """The words of the simulated shop: what it sells, in which styles, and how people talk about it.
 
-A style is a handful of words that its items are described with and that reviews of them repeat; so texts about items of one style lie
-close together for any reasonable text encoder, and far from the other styles of the same category.
+A style is a handful of words that its items are described with and that reviews of them repeat; so texts about items of one style
+lie close together for any reasonable text encoder, and apart from the other styles of the same category.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ CATEGORIES: Final = (
 )  # fmt: skip
 
 BRANDS: Final = (
-    "Alder", "Borealis", "Cinder", "Dovetail", "Ember", "Fjord", "Garnet", "Harbour", "Isla", "Juniper", "Kestrel", "Lumen", "Meridian",
-    "Nordlys", "Osprey", "Pinyon", "Quarry", "Rowan", "Sable", "Tamarack", "Umber", "Vesper", "Willow", "Yarrow", "Zephyr",
+    "Alder", "Borealis", "Cinder", "Dovetail", "Ember", "Fjord", "Garnet", "Harbour", "Isla", "Juniper", "Kestrel", "Lumen",
+    "Meridian", "Nordlys", "Osprey", "Pinyon", "Quarry", "Rowan", "Sable", "Tamarack", "Umber", "Vesper", "Willow", "Yarrow", "Zephyr",
 )  # fmt: skip
 
 DESCRIPTIONS: Final = (
