@@ -141,7 +141,7 @@ class Worker:
         try:
             self.metrics.ready.set(float(self.ready))
             if self.recommend is not None and self.replica is not None and self.ready:
-                await self.recommend.popular(self._owns, self.replica.folded("interactions"))
+                await self.recommend.popular(self._owns, self.replica.folded(self.settings.topic("interactions")))
             if self.embedder is not None and self._embedder_ready.is_set():
                 for collection, count in (await self.embedder.counts()).items():
                     self.metrics.points[collection].set(count)

@@ -119,6 +119,7 @@ def kafka(
 ) -> None:
     """Run a real Apache Kafka (KRaft, one node, 127.0.0.1) until Ctrl-C. Needs neither Java nor Docker."""
     from streams.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError
+    from streams.kafka_jars import KAFKA_VERSION
 
     settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -135,19 +136,42 @@ def kafka(
 @app.command("dead-letters")
 def dead_letters(
     follow: Annotated[bool, typer.Option("--follow", help="wait for more")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="at most so many")] = None,
-    json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="the newest so many")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="one JSON object per line, values in base64")] = False,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Show refused messages: reason, origin, and how they begin."""
-    from streams import dead_letters as letters
+    """Show refused messages: why, where they came from, how they begin."""
+    import msgspec
+
+    from streams.dead_letters import iter_dead_letters
 
     loaded = settings(bootstrap=bootstrap)
+    _reachable(loaded)
+    out = Console()
     try:
-        letters.show(loaded.connection, loaded.topic("dead-letters"), follow=follow, limit=limit, json=json)
-    except KeyboardInterrupt:
+        for letter in iter_dead_letters(loaded.connection, loaded.topic("dead-letters"), follow=follow, limit=limit):
+            if json:
+                sys.stdout.buffer.write(msgspec.json.encode(letter) + b"\n")
+                sys.stdout.flush()
+                continue
+            origin = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
+            begins = (letter.value or b"")[:60].decode("ascii", errors="backslashreplace")
+            out.print(f"[bold]{letter.reason}[/bold] {escape(origin)}  {escape(letter.detail or '')}", highlight=False)
+            out.print(f"    {escape(begins)!s}", style="dim", highlight=False)
+    except (KeyboardInterrupt, BrokenPipeError):
         return
-    except letters.DeadLetterError as problem:
+    except (LookupError, TimeoutError) as problem:
+        fail(str(problem), 1)
+
+
+def _reachable(loaded: Settings) -> None:
+    """A clear sentence where there is no Kafka."""
+    from streams import topics
+
+    try:
+        with topics.admin(loaded.connection, timeout_s=5.0):
+            return
+    except topics.TopicsError as problem:
         fail(str(problem), 1)
 
 

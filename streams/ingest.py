@@ -144,4 +144,4 @@ def description(item: Item, timestamp_ms: int) -> ItemText:
 def refuse(metrics: Metrics, outbox: Outbox, topic: str, record: ConsumerRecord, refusal: Refusal, now_ms: int) -> None:
     """Into `dead-letters`, with the reason and the origin."""
     metrics.dead_letters[topic, refusal.reason].inc()
-    outbox.put_raw("dead-letters", dead_letter(record, topic, refusal, now_ms))
+    outbox.put_raw("dead-letters", dead_letter(record, record.topic, refusal, now_ms))

@@ -33,7 +33,7 @@ Near = Callable[[list[np.ndarray], int], Awaitable[list[Hits] | None]]
 
 
 class Reached(Protocol):
-    """The part of the replica that is needed here."""
+    """The part of the replica that is needed here: wait until it has folded that record."""
 
     async def reached(self, topic: str, partition: int, offset: int) -> None: ...
 

@@ -190,6 +190,3 @@ def flow(bootstrap: str, directory: Path, prefix: str, **settings: str) -> Itera
         yield made
     finally:
         made.close()
-
-
-
