@@ -13,6 +13,9 @@ clients first and the broker last. It never outlives us either: `atexit` ends it
 to run that (SIGKILL), a guard (`sh` at the other end of a pipe) sees the pipe close and ends it. The parent-death signal of
 Linux is not used since it fires when the starting *thread* ends.
 
+One broker per data folder: a lock, shared with the Java process, is held as long as either lives. Kafka's own comes too late, a
+second broker has written into the metadata log of the first before it finds out.
+
 Bounds: heap (`heap`, default 384 MB), `broker.log` rotated at each start beyond 10 MB, one older generation kept.
 """
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 import atexit
 import base64
 import errno
+import fcntl
 import os
 import random
 import re
@@ -41,6 +45,8 @@ __all__ = ["EmbeddedKafka", "EmbeddedKafkaError"]
 
 HOST: Final = "127.0.0.1"
 LOG_BYTES: Final = 10 * 1024 * 1024
+ORPHAN_S: Final = 10.0
+"""A broker whose parent was killed is ended by its guard, usually within two seconds: whoever starts anew waits for that."""
 PORTS: Final = range(20_000, 32_000)
 """Free ports are taken from here, below the range from which Linux gives ports to outgoing connections: a client which retries
 while the broker is down could otherwise be given the very port it connects to, connect to itself and keep the broker out."""
@@ -84,6 +90,7 @@ class EmbeddedKafka:
         self.heap, self.config, self.timeout = heap, dict(config or {}), timeout
         self.process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None  # file descriptor
         before = self._ports_before()
         chosen = port is not None
         self.port = port or (before[0] if before else free_port())
@@ -124,16 +131,12 @@ class EmbeddedKafka:
             self.data.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise EmbeddedKafkaError(f"cannot use the data folder {self.data}: {problem.strerror}") from problem
-        attempts = 3 if self._ports_are_free_to_change else 1
-        for attempt in range(1, attempts + 1):
-            try:
-                self._start_once(java)
-                break
-            except _PortTakenError:
-                if attempt == attempts:
-                    raise
-                self.port, self._controller_port = free_port(), free_port()
-        self._ports_are_free_to_change = False
+        self._take_lock()
+        try:
+            self._start_on_free_ports(java)
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def stop(self) -> None:
@@ -167,6 +170,35 @@ class EmbeddedKafka:
         return f"<EmbeddedKafka {self.bootstrap} {'running' if self.running else 'stopped'} data={self.data}>"
 
     # -- how --------------------------------------------------------------------------------------------------------
+    def _start_on_free_ports(self, java: list[str]) -> None:
+        """Ports of our own choice may be taken by somebody before Java has them: choose again."""
+        attempts = 3 if self._ports_are_free_to_change else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                self._start_once(java)
+                break
+            except _PortTakenError:
+                if attempt == attempts:
+                    raise
+                self.port = free_port()
+                self._controller_port = free_port(self.port)
+        self._ports_are_free_to_change = False
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.data / "in-use.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + ORPHAN_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                os.close(lock)
+                raise EmbeddedKafkaError(f"another Kafka runs on {self.data}: stop it or choose another folder") from None
+            self._lock = lock
+            return
+
     def _start_once(self, java: list[str]) -> None:
         for port in (self.port, self._controller_port):
             require_free(port)
@@ -183,6 +215,7 @@ class EmbeddedKafka:
                 stderr=out,
                 start_new_session=True,
                 cwd=self.data,
+                pass_fds=[self._lock] if self._lock is not None else [],
             )
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "freshet-kafka-guard", str(self.process.pid)],
@@ -204,14 +237,12 @@ class EmbeddedKafka:
                 text = log.read().decode(errors="replace")
             if "Kafka Server started" in text:
                 return
-            assert self.process is not None
+            assert self.process is not None  # set by whoever waits
             ended, late = self.process.poll() is not None, time.monotonic() > deadline
             if ended or late:
-                self.kill()
+                self._end_process(signal.SIGKILL, 5.0)
                 if "Address already in use" in text:
                     raise _PortTakenError(f"a port of the embedded Kafka ({self.port} or {self._controller_port}) is in use")
-                if "Failed to acquire lock" in text:
-                    raise EmbeddedKafkaError(f"another Kafka runs on {self.data}: stop it or choose another folder")
                 why = "ended while starting" if ended else f"did not start within {self.timeout:.0f} s"
                 raise EmbeddedKafkaError(f"the embedded Kafka {why}, see {self.log}:\n{text[-1500:]}")
             time.sleep(0.05)
@@ -269,6 +300,12 @@ class EmbeddedKafka:
         return (int(client[1]), int(controller[1])) if client and controller else None
 
     def _end(self, how: signal.Signals, patience_s: float) -> None:
+        self._end_process(how, patience_s)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _end_process(self, how: signal.Signals, patience_s: float) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(how)
             try:
