@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from models.evaluation.metrics import MISS, CategoryDiversity, Exposure, RatingErrors, VectorDiversity
 from models.evaluation.plan import COLD, Plan
-from models.events import Event, Item, Review
+from models.events import Event, Item, ItemVector, Review
 
 FUSED: Final = "fused"
 
@@ -36,7 +36,7 @@ class Subject(typing.Protocol):
     def predict(self, user_id: str, item_id: str) -> float | None:
         """The expected rating, 1..5; None if the subject predicts none."""
 
-    def learn(self, event: Event | Item) -> None:
+    def learn(self, event: Event | Item | ItemVector) -> None:
         """Take the event in."""
 
 
@@ -88,26 +88,24 @@ def run(
     plan: Plan,
     *,
     catalogue: Iterable[Item] = (),
-    vectors: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    text: Callable[[Event | Item], ItemVector | None] | None = None,
     progress: Callable[[int], None] | None = None,
-    before_learn: Callable[[Subject, Event], None] | None = None,
 ) -> Evaluation:
     """Replay the plan's events through the subject.
 
-    `catalogue` is learned first and gives the categories for diversity; without categories, `vectors` by item id do.
-    `progress` is told the number of events done; `before_learn` runs just before an event is learned (for example to feed the
-    item vectors that a review's text has changed).
+    `catalogue` is learned first. `text` gives the item vector that an event's words change, learned just before the event.
+    Diversity is over the categories of the catalogue, or over vectors where no item has categories. `progress` is told the
+    number of events done.
     """
     result = Evaluation(plan)
-    categories, by_vector = CategoryDiversity(), VectorDiversity()
-    diversity: Callable[[Sequence[str]], float | None] = by_vector.of
+    categories, vectors = CategoryDiversity(), VectorDiversity()
+    diversity: Callable[[Sequence[str]], float | None] = vectors.of
+    hear = _Listener(subject, text, vectors)
     for item in catalogue:
-        subject.learn(item)
+        hear.learn(item)
         if item.categories:
             categories.learn(item.item_id, item.categories)
             diversity = categories.of
-    for item_id, vector in (vectors or {}).items():
-        by_vector.learn(item_id, vector)
     popularity: Counter[str] = Counter()
     numbers: dict[str, int] = {}
     row = 0
@@ -117,13 +115,27 @@ def run(
             row += 1
         if isinstance(event, Review) and event.rating is not None:
             _rate(result, subject, event, tested=k >= plan.warmup)
-        if before_learn is not None:
-            before_learn(subject, event)
-        subject.learn(event)
+        hear.learn(event)
         popularity[event.item_id] += 1
         if progress is not None:
             progress(k + 1)
     return result
+
+
+class _Listener:
+    """Teaches the subject an event and the item vector that comes of its words; keeps the vectors for measuring diversity."""
+
+    def __init__(
+        self, subject: Subject, text: Callable[[Event | Item], ItemVector | None] | None, vectors: VectorDiversity
+    ) -> None:
+        self._subject, self._text, self._vectors = subject, text, vectors
+
+    def learn(self, event: Event | Item) -> None:
+        vector = self._text(event) if self._text is not None else None
+        if vector is not None:
+            self._subject.learn(vector)
+            self._vectors.learn(vector.item_id, np.frombuffer(vector.vector, "<f4"))
+        self._subject.learn(event)
 
 
 def _score(

@@ -12,7 +12,7 @@ import pytest
 from models.evaluation import Plan, Protocol, report, run
 from models.evaluation.plan import Scored
 from models.evaluation.prequential import FUSED, Query
-from models.events import Click, Event, Item, Purchase, Review
+from models.events import Click, Event, Item, ItemVector, Purchase, Review
 
 
 def click(k: int, user: str, item: str) -> Click:
@@ -83,9 +83,9 @@ class Popular:
     def predict(self, user_id: str, item_id: str) -> float | None:
         return 3.0
 
-    def learn(self, event: Event | Item) -> None:
-        if isinstance(event, Item):
-            self.items.append(event.item_id)
+    def learn(self, event: Event | Item | ItemVector) -> None:
+        if isinstance(event, Item | ItemVector):
+            self.items.append(f"{type(event).__name__} {event.item_id}")
             return
         self.calls.append(f"learn {event.event_id}")
         self.counts[event.item_id] += 1
@@ -113,14 +113,22 @@ def test_the_catalogue_is_learned_first_and_gives_diversity() -> None:
     subject = Popular()
     catalogue = [Item(item_id="x", categories=["one"]), Item(item_id="y", categories=["two"]), Item(item_id="z")]
     out = report(run(subject, Plan(LOG, Protocol(warmup=3)), catalogue=catalogue))
-    assert subject.items == ["x", "y", "z"]
+    assert subject.items == ["Item x", "Item y", "Item z"]
     assert out["sources"][FUSED]["diversity"] == pytest.approx(1.0)
 
 
-def test_vectors_give_diversity_where_there_are_no_categories() -> None:
-    vectors = {name: np.array([1.0, 0.0], np.float32) for name in "xyz"}
-    out = report(run(Popular(), Plan(LOG, Protocol(warmup=3)), vectors=vectors))
-    assert out["sources"][FUSED]["diversity"] == pytest.approx(0.0)
+def test_vectors_of_texts_are_learned_first_and_give_diversity_where_there_are_no_categories() -> None:
+    axes = {"x": [1.0, 0.0], "y": [0.0, 2.0]}
+
+    def text(event: Event | Item) -> ItemVector | None:
+        if event.item_id not in axes:
+            return None
+        return ItemVector(item_id=event.item_id, vector=np.array(axes[event.item_id], "<f4").tobytes(), texts=1, model="m")
+
+    subject = Popular()
+    out = report(run(subject, Plan(LOG[:4], Protocol(warmup=3)), catalogue=[Item(item_id="z")], text=text))
+    assert subject.items == ["Item z", "ItemVector x", "ItemVector y", "ItemVector y", "ItemVector x"]
+    assert out["sources"][FUSED]["diversity"] == pytest.approx(1.0)
 
 
 def test_ratings_stand_beside_constants() -> None:
@@ -150,9 +158,7 @@ def test_an_empty_log_has_a_report() -> None:
     assert out["ratings"] is None
 
 
-def test_progress_and_hook_see_every_event() -> None:
+def test_progress_is_told_after_every_event() -> None:
     seen: list[int] = []
-    hooked: list[str] = []
-    run(Popular(), Plan(LOG, Protocol()), progress=seen.append, before_learn=lambda _, event: hooked.append(event.event_id))
+    run(Popular(), Plan(LOG, Protocol()), progress=seen.append)
     assert seen == list(range(1, 8))
-    assert hooked == [event.event_id for event in LOG]
