@@ -1,4 +1,5 @@
-"""Processes of ours as children of one that looks after them: a session and a log file each, ended in good order, never left behind."""
+"""Processes of ours as children of one that looks after them: a session and a log file each, ended in good order, never left
+behind."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ _TAIL_BYTES: Final = 16_384
 class Child:
     """`freshet <arguments>` as a process. `environment` is all it sees.
 
-    It has a session of its own, so that Ctrl-C in the terminal reaches the parent alone, which then decides the order of stopping.
-    Should the parent die without a chance to stop it, a guard (`sh` at the other end of a pipe) ends it.
+    It has a session of its own, so that Ctrl-C in the terminal reaches the parent alone, which then decides the order of
+    stopping. Should the parent die without a chance to stop it, a guard (`sh` at the other end of a pipe) ends it.
     """
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:

@@ -14,7 +14,7 @@ from models.events import POPULAR, Item, RecommendationList
 from streams.scrape import Scrape, quantile
 
 CTR_WINDOW_S: Final = 15.0
-"""The click-through rate is compared between the first and the last so many seconds of the shop (half its time if it is short)."""
+"""The click-through rate is compared between the first and the last so many seconds (half the shop's time if it is short)."""
 RECENT_S: Final = 10.0
 FRESHNESS: Final = "freshet_freshness_seconds"
 EVENTS: Final = "freshet_events_total"
@@ -40,8 +40,7 @@ class Rate(Struct, frozen=True):
 class Course:
     """Readings of the metrics in the order of time, and the figures over stretches of it.
 
-    Bounds: the readings of the last `2 * CTR_WINDOW_S` seconds or so (`keep` of them), the reading at which the first list was shown
-    and those around the end of the first window.
+    Bounds: the last `keep` readings, the one at which the first list was shown, and those of the first window.
     """
 
     def __init__(self, keep: int = 120) -> None:

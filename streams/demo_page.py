@@ -22,6 +22,10 @@ def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:,.0f} ms"
 
 
+def both(p50: float | None, p99: float | None) -> str:
+    return f"{milliseconds(p50)} / {milliseconds(p99)}"
+
+
 def page(course: Course, viewer: Viewer, title: str, hint: str) -> RenderableType:
     """The live page: the flow's figures, and a user's list as it changes."""
     parts: list[RenderableType] = [Panel(_figures(course), title=title, title_align="left", subtitle=hint, subtitle_align="left")]
@@ -49,11 +53,8 @@ def _figures(course: Course) -> RenderableType:
     points = {c: now.total(_POINTS, collection=c) if now is not None else 0.0 for c in ("reviews", "items")}
     window = course.window()
     right = [
-        (
-            "freshness p50 / p99, last 10 s",
-            f"{milliseconds(course.freshness(0.5, 10))} / {milliseconds(course.freshness(0.99, 10))}",
-        ),
-        ("freshness p50 / p99, all", f"{milliseconds(course.freshness(0.5))} / {milliseconds(course.freshness(0.99))}"),
+        ("freshness p50 / p99, last 10 s", both(course.freshness(0.5, 10), course.freshness(0.99, 10))),
+        ("freshness p50 / p99, all", both(course.freshness(0.5), course.freshness(0.99))),
         (f"CTR now / in the first {window:.0f} s", f"[bold]{course.ctr(window)}[/bold] / {course.first_ctr(window)}"),
         ("vectors in Qdrant: reviews / items", f"{points['reviews']:,.0f} / {points['items']:,.0f}"),
         ("records waiting / not folded yet", f"{lag:,.0f} / {replica:,.0f}"),
@@ -89,9 +90,9 @@ def summary(course: Course, extra: Mapping[str, str], with_ctr: bool) -> Table:
         if count := course.gained(EVENTS, topic=topic):
             table.add_row(f"events in: {topic}", f"{count:,.0f}")
     table.add_row("lists out", f"{course.gained(_LISTS):,.0f}")
-    table.add_row("freshness p50 / p99", f"{milliseconds(course.freshness(0.5))} / {milliseconds(course.freshness(0.99))}")
+    table.add_row("freshness p50 / p99", both(course.freshness(0.5), course.freshness(0.99)))
     if (warm := course.warm_freshness(0.99)) is not None:
-        table.add_row("  after the first 15 s", f"{milliseconds(course.warm_freshness(0.5))} / {milliseconds(warm)}")
+        table.add_row("  after the first 15 s", both(course.warm_freshness(0.5), warm))
     dead = dead_letters(course)
     table.add_row("dead letters", f"{sum(dead.values()):,.0f}")
     for (topic, reason), count in dead.items():

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from rich.live import Live
 
 from streams import topics
 from streams.children import Child
+from streams.demo_expected import Expected
 from streams.demo_figures import EVENTS, Course, Viewer, behind, progress
 from streams.demo_page import dead_letters, line, page, summary
 from streams.embedded_kafka import HOST, EmbeddedKafka, EmbeddedKafkaError, free_port
@@ -28,9 +29,6 @@ from streams.scrape import Scrape, scrape
 from streams.settings import PREFIX, Settings
 from streams.shop import ShopOptions
 from streams.tail import Tail, TailError
-
-if TYPE_CHECKING:
-    from streams.demo import Expected
 
 READY_S: Final = 180.0
 """A worker that is not ready within this time has failed; meanwhile it loads the text model."""
@@ -42,8 +40,8 @@ STABLE: Final = 3
 LINE_EVERY_S: Final = 5.0
 STOP_S: Final = 40.0
 _REPLACED: Final = (
-    "BOOTSTRAP", "SECURITY_PROTOCOL", "SASL_MECHANISM", "SASL_USERNAME", "SASL_PASSWORD", "SSL_CAFILE", "SSL_CERTFILE", "SSL_KEYFILE",
-    "REPLICATION", "QDRANT_URL", "QDRANT_API_KEY", "STATE_DIR", "METRICS_HOST", "METRICS_PORT", "INSTANCE_ID",
+    "BOOTSTRAP", "SECURITY_PROTOCOL", "SASL_MECHANISM", "SASL_USERNAME", "SASL_PASSWORD", "SSL_CAFILE", "SSL_CERTFILE",
+    "SSL_KEYFILE", "REPLICATION", "QDRANT_URL", "QDRANT_API_KEY", "STATE_DIR", "METRICS_HOST", "METRICS_PORT", "INSTANCE_ID",
 )  # fmt: skip
 """Settings that lead to a Kafka, a Qdrant or a place elsewhere: the demo brings its own."""
 
@@ -160,15 +158,14 @@ class Run:
             self._look(draw, "publishing the file" if self.plan.file is not None else "Ctrl-C ends the demo")
             time.sleep(LOOK_S)
         if self.source.code:
-            raise DemoError(
-                f"the {self.source.name} ended with exit code {self.source.code}; its log ends:\n{self.source.tail()}"
-            )
+            raise DemoError(_ended(self.source))
         self._look(draw, "")
         self.course.close()
 
     def _drain(self, draw: Callable[[str], None]) -> None:
         """Until all that was published is through."""
-        quiet, moved, before = 0, time.monotonic(), ()
+        quiet, moved = 0, time.monotonic()
+        before: tuple[float, ...] = ()
         while quiet < STABLE:
             reading = self._look(draw, "finishing what was published")
             if reading is not None:
@@ -205,7 +202,7 @@ class Run:
         if not self.kafka.running:
             raise DemoError(f"Kafka ended; its log is {self.kafka.log}")
         if self.worker is not None and self.worker.code is not None:
-            raise DemoError(f"the worker ended early with exit code {self.worker.code}; its log ends:\n{self.worker.tail()}")
+            raise DemoError(_ended(self.worker))
         if self.tail is not None and self.tail.error is not None:
             raise DemoError(f"the output topic can no longer be read: {self.tail.error}")
 
@@ -221,9 +218,8 @@ class Run:
             found.append("no list came out")
         dead = dead_letters(self.course)
         if dead:
-            found.append(
-                "dead letters: " + ", ".join(f"{topic} {reason} {count:,.0f}" for (topic, reason), count in dead.items())
-            )
+            parts = (f"{topic} {reason} {count:,.0f}" for (topic, reason), count in dead.items())
+            found.append("dead letters: " + ", ".join(parts))
         reviews = self.course.gained(EVENTS, topic="reviews")
         points = self.course.now.total("freshet_qdrant_points", collection="reviews")
         if self.expected is not None:
@@ -274,7 +270,7 @@ class Run:
                     self.tail.close()
                 early = child.code is not None and child is self.worker  # told already
                 if child.stop(STOP_S) != 0 and not early:
-                    failures.append(f"the {child.name} ended with exit code {child.code}; its log ends:\n{child.tail()}")
+                    failures.append(_ended(child))
             self.kafka.close()
         return failures
 
@@ -306,6 +302,10 @@ class Run:
             self._printed = now
             about = f"  ({hint})" if self.expected is not None else ""
             self.console.print(line(self.course, now - self._since) + about, highlight=False, soft_wrap=True)
+
+
+def _ended(child: Child) -> str:
+    return f"the {child.name} ended with exit code {child.code}; its log ends:\n{child.tail()}"
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def scrape(url: str, timeout_s: float = 5.0) -> Scrape | None:
 
 
 def quantile(q: float, name: str, new: Scrape, old: Scrape | None = None) -> float | None:
-    """The q-quantile of what a histogram observed between two readings (since its start without `old`); None without observations.
+    """The q-quantile of what a histogram observed between two readings (without `old`: ever); None without observations.
 
     Linear inside a bucket, as Prometheus' `histogram_quantile`; the last finite edge for what lies beyond it.
     """

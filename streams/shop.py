@@ -1,4 +1,4 @@
-"""A simulated shop: shoppers with hidden tastes look at lists, search, click, buy and review. Seeded, without IO, without a clock.
+"""A simulated shop: shoppers with hidden tastes look at lists, search, click, buy and review. Seeded, without IO or a clock.
 
 The recommender never sees a taste; it sees what platforms see. A shopper likes one to three categories, in each of them one style
 more than the others, and has a liking for single items besides (a few hidden traits that items have and shoppers want). Some
@@ -199,7 +199,8 @@ class Shop:
         fits = np.where(self._style[places] == shopper.styles[categories], 1.0, OTHER_STYLE)
         personal = np.exp(TRAIT_WEIGHT * (self._traits[places] @ shopper.traits))
         own = liking[categories] * fits * (0.3 + 0.7 * appeal) * personal
-        return np.clip(own, ELSEWHERE + BESTSELLER * appeal**12, 1.0)
+        clipped: np.ndarray = np.clip(own, ELSEWHERE + BESTSELLER * appeal**12, 1.0)
+        return clipped
 
     # ------------------------------------------------------------------------------------------------ a visit
     def step(self, shopper: Shopper, shown: Shown | None, now_ms: int) -> list[ShopEvent]:

@@ -96,7 +96,8 @@ CATEGORIES: Final = (
 
 BRANDS: Final = (
     "Alder", "Borealis", "Cinder", "Dovetail", "Ember", "Fjord", "Garnet", "Harbour", "Isla", "Juniper", "Kestrel", "Lumen",
-    "Meridian", "Nordlys", "Osprey", "Pinyon", "Quarry", "Rowan", "Sable", "Tamarack", "Umber", "Vesper", "Willow", "Yarrow", "Zephyr",
+    "Meridian", "Nordlys", "Osprey", "Pinyon", "Quarry", "Rowan", "Sable", "Tamarack", "Umber", "Vesper", "Willow", "Yarrow",
+    "Zephyr",
 )  # fmt: skip
 
 DESCRIPTIONS: Final = (

@@ -1,4 +1,4 @@
-"""`freshet recommendations`: a user's list from the output topic, with its scores, the shares of its sources, and its reasons in words."""
+"""`freshet recommendations`: a user's list from the output topic, with scores, shares of the sources, and reasons in words."""
 
 from __future__ import annotations
 
@@ -100,9 +100,8 @@ def list_table(shown: RecommendationList, titles: Mapping[str, str], before: Rec
     old = {item.item_id for item in before.items} if before is not None else {item.item_id for item in shown.items}
     whose = "strangers" if shown.user_id == POPULAR else escape(shown.user_id)
     made = time.strftime("%H:%M:%S", time.localtime(shown.generated_at_ms / 1000))
-    table = Table(
-        title=f"for {whose}, made at {made}, list {escape(shown.list_id[:12])}", title_justify="left", box=box.SIMPLE_HEAD
-    )
+    title = f"for {whose}, made at {made}, list {escape(shown.list_id[:12])}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("", justify="right")
     table.add_column("item", overflow="fold")
     table.add_column("score", justify="right")
