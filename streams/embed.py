@@ -1,0 +1,202 @@
+"""The embedder: lines of `item-texts` into Qdrant, item vectors out to `item-vectors`.
+
+decode -> read what is stored -> fold (`text_fold`) -> embed the new texts -> write -> publish -> acknowledge. The order of the
+writes and the fold make every interruption harmless: the batch comes again and ends in the same state. What an item's vector
+is now is published whenever a line names the item, changed or not, so that a publication lost in a crash is made up for.
+
+While Qdrant is away the batch waits, unacknowledged, for as long as it takes; nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from models.events import ItemText, ItemVector
+from streams.text_encoder import TextEncoder, Vectors
+from streams.text_fold import ItemChange, Line, Stored, fold, item_vector, names, removals, review_point, settle
+from streams.text_points import ItemPoint, Position, ReviewPoint, Vector
+from streams.vector_store import ITEMS, RETRACTIONS, REVIEWS, VectorStore, VectorStoreUnavailable
+
+__all__ = ["EmbedObserver", "Embedder", "ItemVectorRecord", "MalformedLine", "removals"]
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+ItemVectorRecord = ItemVector
+"""What is published, under the item's id as key."""
+
+TEXTS_AT_ONCE: Final = 64  # lines handled, embedded and written together: at most a second or two of work lost to a crash
+FIRST_WAIT_S: Final = 0.2
+LONGEST_WAIT_S: Final = 10.0
+_LONGEST_REQUESTED_WAIT_S: Final = 60.0  # a server may ask for more patience than ours, within reason
+
+_decoder: Final = msgspec.json.Decoder(ItemText)
+
+
+class MalformedLine(RuntimeError):  # noqa: N818  named by what has happened
+    """A record of `item-texts` that cannot be read. Only ingest writes there, so this is an error of ours."""
+
+
+class EmbedObserver(Protocol):
+    """Is told what happens, for metrics."""
+
+    def embedded(self, n: int, seconds: float) -> None:
+        """`n` texts were encoded in one call."""
+
+    def truncated(self, n: int) -> None:
+        """`n` texts were longer than the model reads."""
+
+    def upserted(self, collection: str, n: int, seconds: float) -> None:
+        """`n` points of `collection` (reviews, items, retractions) were written."""
+
+    def store_failed(self) -> None:
+        """Qdrant could not be reached; the call is tried again."""
+
+    def duplicate(self, n: int) -> None:
+        """`n` lines changed nothing: copies, or lines that had been applied before a crash."""
+
+
+class Embedder:
+    """The single writer of its items. `start` before the first `handle`, `close` at the end; the store belongs to the caller.
+
+    One batch at a time: the text of a batch may depend on what the one before has written.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        store: VectorStore,
+        publish: Callable[[list[ItemVectorRecord]], Awaitable[None]],
+        observer: EmbedObserver,
+        *,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self.encoder, self.store, self.publish, self.observer = encoder, store, publish, observer
+        self._sleep = sleep
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+
+    async def start(self) -> None:
+        """Load the model (seconds, off the loop) and prepare the collections, waiting for Qdrant where it is away.
+
+        Raises `EncoderError`, `FingerprintMismatch` and other errors that waiting does not cure.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.encoder.load)
+        await self._patiently(self.store.ensure, self.encoder.dim, self.encoder.fingerprint)
+
+    async def close(self) -> None:
+        """Let the encoder's thread go; a call that runs ends by itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def counts(self) -> dict[str, int]:
+        """Number of points by collection; the store's errors are the caller's."""
+        return await self.store.counts()
+
+    async def handle(self, records: Sequence[ConsumerRecord]) -> None:
+        """Apply a batch of records of `item-texts`. Returning means: durable in Qdrant and published, to be acknowledged.
+
+        Raises `MalformedLine`, `StoreAheadOfLog`, `LocalStoreFull` and other errors that waiting does not cure: then nothing may
+        be acknowledged.
+        """
+        for start in range(0, len(records), TEXTS_AT_ONCE):
+            lines = [decode(record) for record in records[start : start + TEXTS_AT_ONCE]]
+            await self._apply(lines)
+
+    async def _apply(self, lines: list[Line]) -> None:
+        changes = fold(lines, await self._read(lines))
+        vectors = await self._embed([line for change in changes.values() for line in change.to_embed()])
+        arrived = {id: review_point(line, vectors[line.position]) for c in changes.values() for id, line in c.arrivals.items()}
+        await self._write_evidence(changes, list(arrived.values()))
+        items = {item_id: await self._settle(change, arrived, vectors) for item_id, change in changes.items()}
+        await self._write_items(changes, items)
+        if retracted := [id for change in changes.values() for id in change.retractions]:
+            await self._patiently(self.store.delete_reviews, retracted)
+        if copies := sum(change.copies for change in changes.values()):
+            self.observer.duplicate(copies)
+        await self.publish([item_vector(item_id, point, self.encoder.fingerprint) for item_id, point in items.items()])
+
+    async def _read(self, lines: list[Line]) -> Stored:
+        items, reviews = names(lines)
+        return Stored(
+            await self._patiently(self.store.read_items, items),
+            await self._patiently(self.store.read_reviews, reviews),
+            await self._patiently(self.store.read_retractions, reviews),
+        )
+
+    async def _embed(self, lines: list[Line]) -> Mapping[Position, Vector]:
+        """The vectors of the lines' texts; one call, away from the loop, which it would hold up for a second."""
+        if not lines:
+            return {}
+        started = time.perf_counter()
+        texts = [line.text.text for line in lines]
+        rows: Vectors = await asyncio.get_running_loop().run_in_executor(self._thread, self.encoder.encode, texts)
+        self.observer.embedded(len(texts), time.perf_counter() - started)
+        if self.encoder.last_truncated:
+            self.observer.truncated(self.encoder.last_truncated)
+        return {line.position: row for line, row in zip(lines, rows, strict=True)}
+
+    async def _settle(
+        self, change: ItemChange, arrived: Mapping[str, ReviewPoint], vectors: Mapping[Position, Vector]
+    ) -> ItemPoint | None:
+        joining = [*(arrived[id] for id in change.arrivals), *change.rejoining.values()]
+        described = vectors[change.description.position] if change.description else None
+        found = None
+        if change.newest_lost:
+            found = await self._patiently(self.store.newest_review, change.item_id, list(change.retractions))
+        return settle(change, joining, described, found, self.encoder.dim)
+
+    # -------------------------------------------------------------------------------------------- writing
+    async def _write_evidence(self, changes: Mapping[str, ItemChange], reviews: list[ReviewPoint]) -> None:
+        retractions = [retraction for change in changes.values() for retraction in change.retractions.values()]
+        await self._upsert(RETRACTIONS, self.store.write_retractions, retractions)
+        await self._upsert(REVIEWS, self.store.write_reviews, reviews)
+
+    async def _write_items(self, changes: Mapping[str, ItemChange], items: Mapping[str, ItemPoint | None]) -> None:
+        changed = [point for item_id, point in items.items() if point is not None and changes[item_id].changed]
+        await self._upsert(ITEMS, self.store.write_items, changed)
+        for item_id, point in items.items():
+            before = changes[item_id].before
+            if point is None and before is not None:
+                await self._patiently(self.store.delete_item, before.id, changes[item_id].position)
+
+    async def _upsert(self, collection: str, write: Callable[[list[T]], Awaitable[None]], points: list[T]) -> None:
+        if points:
+            started = time.perf_counter()
+            await self._patiently(write, points)
+            self.observer.upserted(collection, len(points), time.perf_counter() - started)
+
+    async def _patiently(self, call: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Until Qdrant is there. Every call of the store is idempotent, so one that failed half-way is simply made again."""
+        waits = back_off()
+        while True:
+            try:
+                return await call(*arguments)
+            except VectorStoreUnavailable as problem:
+                self.observer.store_failed()
+                wait_s = max(next(waits), min(problem.retry_after_s, _LONGEST_REQUESTED_WAIT_S))
+                log.warning("%s; trying again in %.1f s", problem, wait_s)
+                await self._sleep(wait_s)
+
+
+def back_off() -> Iterator[float]:
+    """Seconds to wait: doubling from `FIRST_WAIT_S` to `LONGEST_WAIT_S`, then staying there."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        yield wait_s
+        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def decode(record: ConsumerRecord) -> Line:
+    """The line in a record. Raises `MalformedLine`."""
+    where = Position(record.partition, record.offset)
+    try:
+        return Line(where, _decoder.decode(record.value or b""))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+        raise MalformedLine(f"item-texts, partition {where.partition}, offset {where.offset}: {problem}") from problem

@@ -1,0 +1,288 @@
+"""What lines of `item-texts` do to the text memory: a pure fold from the lines and what is stored to what has to be written.
+
+A review counts if it was said (its first copy holds) and never retracted, in whatever order the two arrive; the newest
+description holds. So the state is a function of the log alone, however it was cut into batches and however often its end
+was replayed:
+
+* An item's point carries the position of the last line that changed it. A line it covers has been applied to the mean.
+* A review's point carries the position of its line. There with this very position and not covered by the item: an earlier attempt
+  was interrupted between the two writes, and the review still has to join the mean. There with another position: a copy.
+* A retraction is remembered. Only points that are in the mean are taken out of it, and only once.
+
+The writes that follow have an order that keeps this true at every interruption: retractions, reviews, items, and only then
+the deletion of reviews, because a review that left the mean must be found until it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.events import ItemText, ItemVector
+from streams.text_points import (
+    TEXT_CHARS,
+    Description,
+    ItemPoint,
+    Newest,
+    Position,
+    Retraction,
+    ReviewPoint,
+    Vector,
+    item_point_id,
+    review_id,
+    shorten,
+    text_digest,
+)
+
+_NO_DIRECTION: Final = 1e-6  # a mean shorter than this is float noise: the texts cancel each other
+
+
+class StoreAheadOfLog(RuntimeError):  # noqa: N818  named by what has happened
+    """The store has applied positions that this log has not reached: it belongs to another log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record of `item-texts` and where it stands."""
+
+    position: Position
+    text: ItemText
+
+    @property
+    def review(self) -> str:
+        """The point id of the review this line brings."""
+        return review_id(self.text.item_id, self.text.source_id)
+
+    @property
+    def retracted(self) -> str | None:
+        """The point id of the review this line takes back. A review does not retract itself: that is a copy."""
+        said = self.text
+        if not said.retracts or (said.kind == "review" and said.retracts == said.source_id):
+            return None
+        return review_id(said.item_id, said.retracts)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store holds of everything the lines name."""
+
+    items: Mapping[str, ItemPoint]  # by item id
+    reviews: Mapping[str, ReviewPoint]  # by point id
+    retractions: Mapping[str, Retraction]  # by the review's point id
+
+
+@dataclass(slots=True)
+class ItemChange:
+    """What the lines of one item in a batch amount to. Bounded by the batch."""
+
+    item_id: str
+    before: ItemPoint | None
+    position: Position
+    arrivals: dict[str, Line] = field(default_factory=dict)  # by point id: reviews to embed and write
+    rejoining: dict[str, ReviewPoint] = field(default_factory=dict)  # written by an interrupted attempt, not in the mean yet
+    leaving: dict[str, ReviewPoint] = field(default_factory=dict)  # to be taken out of the mean
+    retractions: dict[str, Retraction] = field(default_factory=dict)  # by the review's point id; these points are deleted
+    redescribed: bool = False
+    description: Line | None = None  # the new one, if `redescribed`; None takes it away
+    copies: int = 0  # lines that change nothing
+
+    @property
+    def changed(self) -> bool:
+        """Whether the item's point changes."""
+        return bool(self.arrivals or self.rejoining or self.leaving or self.redescribed)
+
+    @property
+    def newest_lost(self) -> bool:
+        """Whether the newest review is among the retracted, so that the next newest has to be found."""
+        newest = self.before.newest if self.before else None
+        return newest is not None and newest.review in self.retractions
+
+    def to_embed(self) -> list[Line]:
+        """The lines whose texts need vectors."""
+        return [*self.arrivals.values(), *([self.description] if self.description else [])]
+
+
+def names(lines: Iterable[Line]) -> tuple[set[str], set[str]]:
+    """The point ids of the items and of the reviews that have to be read before `fold`."""
+    items, reviews = set(), set()
+    for line in lines:
+        items.add(item_point_id(line.text.item_id))
+        if line.text.kind == "review":
+            reviews.add(line.review)
+        if line.retracted:
+            reviews.add(line.retracted)
+    return items, reviews
+
+
+def fold(lines: Iterable[Line], stored: Stored) -> dict[str, ItemChange]:
+    """By item id, every item that a line names. Raises `StoreAheadOfLog`, and ValueError for an unknown kind."""
+    changes: dict[str, ItemChange] = {}
+    for line in lines:
+        item_id = line.text.item_id
+        if item_id not in changes:
+            changes[item_id] = ItemChange(item_id, stored.items.get(item_id), line.position)
+        _apply(changes[item_id], line, stored)
+    return changes
+
+
+def _apply(change: ItemChange, line: Line, stored: Stored) -> None:
+    change.position = line.position
+    covered = change.before is not None and change.before.position.covers(line.position)
+    if line.retracted:
+        _retract(change, line, line.retracted, covered, stored)
+    match line.text.kind:
+        case "review":
+            _add(change, line, covered, stored)
+        case "removal":
+            if not line.retracted:
+                _describe(change, None, covered)
+        case "description":
+            _describe(change, line if line.text.text.strip() else None, covered)
+        case unknown:
+            raise ValueError(f"a line of item-texts of the unknown kind {unknown!r} at {line.position}")
+
+
+def _add(change: ItemChange, line: Line, covered: bool, stored: Stored) -> None:
+    point = line.review
+    if point in stored.retractions or point in change.retractions or point in change.arrivals or point in change.rejoining:
+        change.copies += 1
+        return
+    there = stored.reviews.get(point)
+    if there is None and covered:
+        raise StoreAheadOfLog(
+            f"the vector store has applied item-texts up to {change.before and change.before.position} for the item "
+            f"{change.item_id!r}, but does not know the review at {line.position}: it was filled from another log. Choose "
+            "another prefix (FRESHET_QDRANT_PREFIX) or remove the store's data, and let the embedder read item-texts from its "
+            "beginning."
+        )
+    if there is None:
+        change.arrivals[point] = line
+    elif there.position == line.position and not covered:
+        change.rejoining[point] = there
+    else:
+        change.copies += 1
+
+
+def _retract(change: ItemChange, line: Line, point: str, covered: bool, stored: Stored) -> None:
+    if point in change.retractions:
+        change.copies += 1
+        return
+    known = stored.retractions.get(point)
+    change.retractions[point] = known or Retraction(point, change.item_id, line.position)
+    change.arrivals.pop(point, None)
+    change.rejoining.pop(point, None)
+    there = stored.reviews.get(point)
+    if covered or there is None or not _in_mean(change.before, there.position):
+        return
+    if known is None or not _in_mean(change.before, known.position):  # else it has left already
+        change.leaving[point] = there
+
+
+def _in_mean(item: ItemPoint | None, position: Position) -> bool:
+    """Whether the item's mean includes what the line at `position` did. Of another partition: from before the topic got more."""
+    return item is not None and (item.position.partition != position.partition or item.position.offset >= position.offset)
+
+
+def _describe(change: ItemChange, line: Line | None, covered: bool) -> None:
+    if change.redescribed:
+        current = text_digest(change.description.text.text) if change.description else None
+    else:
+        described = change.before.description if change.before else None
+        current = described.digest if described else None
+    wanted = text_digest(line.text.text) if line else None
+    if covered or wanted == current:
+        change.copies += 1
+        return
+    change.redescribed, change.description = True, line
+
+
+# ------------------------------------------------------------------------------------------------ points and records
+def review_point(line: Line, vector: Vector) -> ReviewPoint:
+    """The point of a review that has arrived. `vector`: (dim,), unit length."""
+    said = line.text
+    return ReviewPoint(
+        item_id=said.item_id,
+        source_id=said.source_id,
+        user_id=said.user_id or "",
+        rating=said.rating,
+        timestamp_ms=said.timestamp_ms,
+        text=shorten(said.text, TEXT_CHARS),
+        counted=bool(said.text.strip()),
+        position=line.position,
+        vector=vector,
+    )
+
+
+def settle(
+    change: ItemChange, joining: Sequence[ReviewPoint], described: Vector | None, found: Newest | None, dim: int
+) -> ItemPoint | None:
+    """The item after the change; None when nothing is said about it any more.
+
+    `joining`: the points of `arrivals` and `rejoining`; `described`: the vector of `description`, if there is one; `found`: the
+    newest review in the store that is not retracted, needed where `newest_lost`.
+    """
+    before = change.before
+    if not change.changed:
+        return before
+    description, come = before.description if before else None, [r.vector for r in joining if r.counted]
+    gone = [r.vector for r in change.leaving.values() if r.counted]
+    if change.redescribed:
+        gone += [description.vector] if description else []
+        description = _description(change.description, described)
+        come += [description.vector] if description else []
+    texts = (before.texts if before else 0) + len(come) - len(gone)
+    if texts < 1:
+        return None
+    total: NDArray[np.float64] = before.total() if before else np.zeros(dim)
+    for vector in come:
+        total = total + vector
+    for vector in gone:
+        total = total - vector
+    mean, norm = _direction(total, texts)
+    return ItemPoint(change.item_id, texts, norm, mean, change.position, _newest(change, joining, found), description)
+
+
+def _description(line: Line | None, vector: Vector | None) -> Description | None:
+    if line is None or vector is None:
+        return None
+    return Description(text_digest(line.text.text), shorten(line.text.text, TEXT_CHARS), vector)
+
+
+def _direction(total: NDArray[np.float64], texts: int) -> tuple[Vector, float]:
+    """Unit vector and length of the mean; a place-holder and 0 where it has no direction."""
+    length = float(np.linalg.norm(total))
+    if length <= _NO_DIRECTION * texts:
+        holder = np.zeros(len(total), np.float32)
+        holder[0] = 1.0
+        return holder, 0.0
+    return (total / length).astype(np.float32), length / texts
+
+
+def _newest(change: ItemChange, joining: Sequence[ReviewPoint], found: Newest | None) -> Newest | None:
+    kept = change.before.newest if change.before and not change.newest_lost else None
+    candidates = [kept, found, *(review.newest for review in joining if review.counted)]
+    return max((newest for newest in candidates if newest is not None), default=None)
+
+
+def item_vector(item_id: str, point: ItemPoint | None, model: str) -> ItemVector:
+    """What `item-vectors` says of an item. A mean without direction says as little as no text."""
+    if point is None or point.norm == 0.0:
+        return ItemVector(item_id=item_id, vector=b"", texts=0, model=model)
+    return ItemVector(
+        item_id=item_id,
+        vector=point.vector.astype("<f4").tobytes(),
+        texts=point.texts,
+        model=model,
+        snippet=point.newest.snippet if point.newest else "",
+    )
+
+
+def removals(reviews: Iterable[ReviewPoint]) -> list[ItemText]:
+    """The lines that, published to `item-texts` under their item's key, make the embedder forget these reviews exactly."""
+    return [
+        ItemText(kind="removal", source_id=f"forget:{r.source_id}", item_id=r.item_id, retracts=r.source_id) for r in reviews
+    ]
