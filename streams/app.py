@@ -14,16 +14,18 @@ import numpy as np
 from prometheus_client.core import Metric
 
 from models import events
-from streams import transport
+from models.events import Reason, Refusal
+from streams import clock, transport
 from streams.attribute import Attribute
-from streams.embed import Embedder, ItemVectorRecord
-from streams.ingest import Ingest, Outbox, OutRecord
+from streams.embed import Embedder, ItemVectorRecord, MalformedLine, decode
+from streams.ingest import Ingest, Outbox, refuse
 from streams.learn import Learner
 from streams.metrics import Metrics, lag_family, replica_family, size_families
 from streams.recommend import Hits, Recommend
 from streams.replica import Replica
 from streams.settings import ROLES, Settings
-from streams.text_encoder import make_encoder
+from streams.text_encoder import TextEncoder, create_encoder
+from streams.transport import OutRecord
 from streams.vector_store import VectorStore, VectorStoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -100,8 +102,19 @@ class Worker:
 
     # -- text -----------------------------------------------------------------------------------------------------
     async def _embed(self, records: list[Any]) -> None:
+        """One batch of `item-texts`; what somebody else wrote there goes aside."""
         assert self.embedder is not None
-        await self.embedder.handle(records)
+        outbox, lines = Outbox(self.settings.partitions), []
+        for record in records:
+            try:
+                decode(record)
+            except MalformedLine as problem:
+                refusal = Refusal(Reason.INVALID_FIELD, f"only ingest may write to item-texts: {problem}")
+                refuse(self.metrics, outbox, "item-texts", record, refusal, clock.now_ms())
+            else:
+                lines.append(record)
+        await self.embedder.handle(lines)
+        await outbox.send(self.produce)
 
     async def _publish(self, vectors: list[ItemVectorRecord]) -> None:
         outbox = Outbox(self.settings.partitions)
@@ -129,7 +142,7 @@ class Worker:
                 self.store = vector_store(self.settings)
             if "embed" in self.roles:
                 assert self.store is not None
-                self.embedder = Embedder(make_encoder(self.settings), self.store, self._publish, MetricsObserver(self.metrics))
+                self.embedder = Embedder(text_encoder(self.settings), self.store, self._publish, MetricsObserver(self.metrics))
                 await self.embedder.start()
                 self._embedder_ready.set()
         except asyncio.CancelledError:
@@ -212,6 +225,16 @@ class MetricsObserver:
 
     def duplicate(self, n: int) -> None:
         self.metrics.duplicate_texts.inc(n)
+
+
+def text_encoder(settings: Settings) -> TextEncoder:
+    """The encoder of the settings, not loaded yet."""
+    return create_encoder(
+        settings.embedding_model,
+        device=settings.embedding_device,
+        batch_size=settings.embedding_batch_size,
+        threads=settings.embedding_threads,
+    )
 
 
 def vector_store(settings: Settings) -> VectorStore:

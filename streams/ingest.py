@@ -20,9 +20,8 @@ from streams import clock
 from streams.dead_letters import dead_letter
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.transport import OutRecord
 
-OutRecord = tuple[int, bytes | None, bytes | None, int | None, list[tuple[str, bytes]]]
-"""(partition, key, value, timestamp_ms, headers), as `transport.produce` takes it."""
 Produce = Callable[[str, Sequence[OutRecord]], Awaitable[Any]]
 """Sends records to a topic (by its name in the design) and returns when the broker has acknowledged all of them."""
 

@@ -26,6 +26,7 @@ STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
 KINDS: Final = ("click", "purchase", "review", "retraction", "erasure")
+COLLECTIONS: Final = ("reviews", "items", "retractions")
 UNATTRIBUTED: Final = ("no_list", "not_in_list", "outside_window")
 FRESHNESS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 DURATION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -53,6 +54,8 @@ class Metrics:
         self.events = {t: events.labels(t) for t in INPUTS}
         dead = Counter("freshet_dead_letters", "Messages refused, by input topic and reason.", ["topic", "reason"], registry=r)
         self.dead_letters = {(t, reason): dead.labels(t, reason.value) for t in INPUTS for reason in Reason}
+        for internal in ("interactions", "item-texts"):  # somebody wrote there who must not
+            self.dead_letters[internal, Reason.INVALID_FIELD] = dead.labels(internal, Reason.INVALID_FIELD.value)
         folded = Counter("freshet_folded", "Interactions folded into the model, by kind.", ["kind"], registry=r)
         self.folded = {k: folded.labels(k) for k in KINDS}
         self.duplicates = Counter("freshet_duplicates", "Interactions that changed nothing: known already.", registry=r)
@@ -115,12 +118,12 @@ class Metrics:
             "freshet_texts_duplicate", "Texts that were known already and changed nothing.", registry=r
         )
         upserts = Counter("freshet_qdrant_upserts", "Points written to Qdrant.", ["collection"], registry=r)
-        self.upserts = {c: upserts.labels(c) for c in ("reviews", "items")}
+        self.upserts = {c: upserts.labels(c) for c in COLLECTIONS}
         seconds = Histogram("freshet_qdrant_seconds", "One call to Qdrant.", ["operation"], buckets=DURATION_BUCKETS, registry=r)
         self.qdrant_seconds = {o: seconds.labels(o) for o in ("write", "near")}
         self.qdrant_failures = Counter("freshet_qdrant_failures", "Calls to Qdrant that failed and are tried again.", registry=r)
         points = Gauge("freshet_qdrant_points", "Points in Qdrant.", ["collection"], registry=r)
-        self.points = {c: points.labels(c) for c in ("reviews", "items")}
+        self.points = {c: points.labels(c) for c in COLLECTIONS}
         near = Counter("freshet_near_answers", "Who answered 'which items lie near this taste'.", ["by"], registry=r)
         self.near = {by: near.labels(by) for by in ("qdrant", "scan")}
 
