@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from streams.evaluate_command import evaluate as evaluate_command
+from streams.replay import replay as replay_command
 from streams.settings import Settings, SettingsError, parse_roles
 
 app = typer.Typer(
@@ -186,6 +188,41 @@ def recommendations(
     from streams.show import show
 
     raise typer.Exit(show(settings(bootstrap=bootstrap), user, follow=follow, as_json=json))
+
+
+@app.command()
+def simulate(
+    rate: Annotated[float, typer.Option("--rate", help="clicks, purchases and reviews per second")] = 200.0,
+    seconds: Annotated[float | None, typer.Option("--seconds", help="end after so long; without: at Ctrl-C")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="the same seed is the same shop")] = 7,
+    shoppers: Annotated[int | None, typer.Option("--shoppers", help="people in the shop")] = None,
+    review_rate: Annotated[float, typer.Option("--review-rate", help="most reviews per second: embedding is slow")] = 10.0,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """A shop with hidden tastes that looks at its lists, clicks, buys and reviews: a platform for trying things out."""
+    from streams.simulate import simulate as run
+
+    loaded = settings(bootstrap=bootstrap)
+    raise typer.Exit(run(loaded, rate=rate, seconds=seconds, seed=seed, shoppers=shoppers, review_rate=review_rate))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float | None, typer.Option("--for", help="end after so many seconds of shopping, with a summary")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="events per second (200 from the shop)")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="the same seed is the same shop")] = 7,
+    events: Annotated[Path | None, typer.Option("--events", help="real events instead of the shop", exists=True)] = None,
+    state_dir: Annotated[Path | None, typer.Option("--state-dir", help="keep everything there; without: temporary")] = None,
+) -> None:
+    """Everything at once, live in the terminal: Kafka, a worker with all roles, and a simulated shop or a file of events."""
+    from streams.demo import demo as run
+
+    loaded = settings(log_level="WARNING")
+    raise typer.Exit(run(loaded, seconds=seconds, rate=rate, seed=seed, events=events, state_dir=state_dir))
+
+
+app.command("replay")(replay_command)
+app.command("evaluate")(evaluate_command)
 
 
 def main() -> None:
