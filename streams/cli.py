@@ -197,13 +197,23 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed", help="the same seed is the same shop")] = 7,
     shoppers: Annotated[int | None, typer.Option("--shoppers", help="people in the shop")] = None,
     review_rate: Annotated[float, typer.Option("--review-rate", help="most reviews per second: embedding is slow")] = 10.0,
+    max_reviews: Annotated[int | None, typer.Option("--max-reviews", help="most reviews in all")] = None,
     bootstrap: Bootstrap = None,
 ) -> None:
     """A shop with hidden tastes that looks at its lists, clicks, buys and reviews: a platform for trying things out."""
     from streams.simulate import simulate as run
 
     loaded = settings(bootstrap=bootstrap)
-    raise typer.Exit(run(loaded, rate=rate, seconds=seconds, seed=seed, shoppers=shoppers, review_rate=review_rate))
+    code = run(
+        loaded,
+        rate=rate,
+        seconds=seconds,
+        seed=seed,
+        shoppers=shoppers,
+        review_rate=review_rate,
+        max_reviews=max_reviews,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
