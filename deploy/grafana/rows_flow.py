@@ -114,7 +114,7 @@ FLOW: Final = Row(
             stack=True,
         ),
         Panel(
-            "Lists out",
+            "Lists out, by arm",
             "Lists per second, by arm and audience, and lists that were made but found equal to the last one. Only unchanged "
             "lists: the model learns nothing new; is the replica folding?",
             "reqps",
