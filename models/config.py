@@ -1,0 +1,122 @@
+"""Every parameter of the model: default, unit, bound. One struct, so that settings, documentation and checks share it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+def _doc(description: str, **bounds: Any) -> Any:
+    return Meta(description=description, **bounds)
+
+
+class ConfigError(ValueError):
+    """A parameter is out of its bounds; the message names it, its value and the bound."""
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of `Recommender`. Construction checks every bound and raises `ConfigError`."""
+
+    # bounds of the state
+    max_users: Annotated[int, _doc("users remembered; beyond it the longest silent are forgotten", ge=64, le=50_000_000)] = (
+        2_000_000
+    )
+    max_items: Annotated[int, _doc("items remembered; beyond it events of new items are not learned", ge=16, le=20_000_000)] = (
+        1_000_000
+    )
+    max_events: Annotated[int, _doc("events remembered of all users together", ge=2048, le=2_000_000_000)] = 50_000_000
+    window_events: Annotated[int, _doc("events remembered per user; older ones leave the model", ge=8, le=4096)] = 512
+    max_pairs: Annotated[int, _doc("cells of the item pair table (8 bytes each)", ge=4096, le=4_000_000_000)] = 128_000_000
+    max_neighbours: Annotated[int, _doc("items counted together with one item; the rarest leave first", ge=16, le=65_536)] = 2048
+    item_users: Annotated[int, _doc("most recent users remembered per item", ge=16, le=4096)] = 512
+    max_vectors: Annotated[int, _doc("item vectors held", ge=16, le=10_000_000)] = 200_000
+    max_categories: Annotated[int, _doc("distinct categories of the catalogue", ge=16, le=1_000_000)] = 20_000
+    category_items: Annotated[int, _doc("newest items remembered per category", ge=16, le=4096)] = 512
+    max_erasures: Annotated[int, _doc("erased users whose late events are still kept out", ge=16, le=10_000_000)] = 100_000
+
+    # what an event says
+    positive_rating: Annotated[float, _doc("a rating below this many stars is no evidence for an item", ge=1, le=5)] = 4.0
+    click_weight: Annotated[float, _doc("weight of a click in profiles and trends", gt=0, le=100)] = 1.0
+    review_weight: Annotated[float, _doc("weight of a review with a positive rating", gt=0, le=100)] = 2.0
+    purchase_weight: Annotated[float, _doc("weight of a purchase", gt=0, le=100)] = 3.0
+
+    # sources
+    sources: Annotated[tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all of them")] = ()
+    candidates: Annotated[int, _doc("candidates taken from each source for a list", ge=1, le=1000)] = 40
+    allow_repeats: Annotated[bool, _doc("whether a user's own items may be recommended to them again")] = False
+    item_cf_items: Annotated[int, _doc("ItemCF looks at so many of the user's newest items", ge=1, le=4096)] = 20
+    item_cf_decay: Annotated[float, _doc("ItemCF: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
+    user_cf_items: Annotated[int, _doc("UserCF finds neighbours by so many of the user's newest items", ge=1, le=4096)] = 50
+    user_cf_decay: Annotated[float, _doc("UserCF: weight of an item over that of the next newer one", gt=0, le=1)] = 0.95
+    user_cf_neighbours: Annotated[int, _doc("UserCF adds up the items of so many most similar users", ge=1, le=4096)] = 100
+    user_cf_neighbour_items: Annotated[int, _doc("newest items taken of each similar user", ge=1, le=4096)] = 256
+    half_lives_hours: Annotated[tuple[float, ...], _doc("half-lives of the trends, hours of event time, at most 8")] = (
+        12.0,
+        72.0,
+        720.0,
+    )
+    board_items: Annotated[int, _doc("items kept ready in each ranking by popularity", ge=16, le=65_536)] = 512
+    text_items: Annotated[int, _doc("the taste vector is made of so many of the user's newest items", ge=1, le=4096)] = 20
+    text_decay: Annotated[float, _doc("taste: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
+    text_scan: Annotated[int, _doc("vectors (the newest) compared with a taste where no search answers", ge=1, le=1_000_000)] = (
+        4096
+    )
+    content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
+    content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
+
+    # fusion
+    fusion: Annotated[Literal["rrf", "weighted"], _doc("how sources become one list")] = "rrf"
+    rrf_k: Annotated[float, _doc("reciprocal rank fusion: 1 / (k + rank)", gt=0, le=10_000)] = 60.0
+    alpha: Annotated[float, _doc("weighted fusion: weight of collaborative filtering", ge=0, le=1000)] = 0.7
+    beta: Annotated[float, _doc("weighted fusion: weight of popularity and content", ge=0, le=1000)] = 0.2
+    gamma: Annotated[float, _doc("weighted fusion: weight of text", ge=0, le=1000)] = 0.1
+    reasons_per_source: Annotated[int, _doc("pieces of evidence named per source and item", ge=1, le=16)] = 2
+
+    # ratings
+    item_shrink: Annotated[float, _doc("ratings that pull an item's bias towards 0", ge=0, le=10_000)] = 5.0
+    user_shrink: Annotated[float, _doc("ratings that pull a user's bias towards 0", ge=0, le=10_000)] = 5.0
+    factors: Annotated[int, _doc("latent factors of the online factorisation; 0: biases only", ge=0, le=256)] = 8
+    max_factor_rows: Annotated[int, _doc("users, and items, with latent factors", ge=16, le=10_000_000)] = 200_000
+    seed: Annotated[int, _doc("everything random derives from it", ge=0, le=2**31)] = 1
+
+    def __post_init__(self) -> None:
+        for name, meta in _BOUNDS.items():
+            _check(name, getattr(self, name), meta)
+        if not 1 <= len(self.half_lives_hours) <= 8:
+            raise ConfigError(f"half_lives_hours={self.half_lives_hours}: name 1 to 8 half-lives")
+        if any(not 0.01 <= h <= 1_000_000 for h in self.half_lives_hours) or len(set(self.half_lives_hours)) != len(
+            self.half_lives_hours
+        ):
+            raise ConfigError(f"half_lives_hours={self.half_lives_hours}: distinct, each between 0.01 and 1,000,000 hours")
+        if self.fusion == "weighted" and not self.alpha + self.beta + self.gamma > 0:
+            raise ConfigError("alpha, beta and gamma are all 0: nothing would be recommended")
+
+
+def _check(name: str, value: object, meta: Meta) -> None:
+    if not isinstance(value, int | float):
+        raise ConfigError(f"{name}={value!r}: a number is needed")
+    if not math.isfinite(value):
+        raise ConfigError(f"{name}={value!r}: a finite number is needed")
+    for sign, bound, good in (
+        ("at least", meta.ge, meta.ge is None or value >= meta.ge),
+        ("above", meta.gt, meta.gt is None or value > meta.gt),
+        ("at most", meta.le, meta.le is None or value <= meta.le),
+    ):
+        if not good:
+            raise ConfigError(f"{name}={value!r}: must be {sign} {bound:g}")
+
+
+def _bounds() -> dict[str, Meta]:
+    hints = get_type_hints(Config, include_extras=True)
+    found = {}
+    for field in msgspec.structs.fields(Config):
+        kind, *metas = get_args(hints[field.name])
+        if kind in (int, float):
+            found[field.name] = next(m for m in metas if isinstance(m, Meta))
+    return found
+
+
+_BOUNDS: Final = _bounds()

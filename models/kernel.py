@@ -1,0 +1,39 @@
+"""The one decorator of compiled functions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba as nb
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def kernel(function: _F) -> _F:
+    """Compile with numba on first use (nopython, IEEE arithmetic: results must not depend on the machine's vector width) and keep
+    the code on disk beside the module.
+
+    Numba's cache looks only at the file of the function itself; a kernel calls kernels of other files, so here the cache of
+    each is stale as soon as any file with kernels has changed.
+    """
+    compiled = nb.njit(cache=True)(function)
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)  # absent where caching is switched off
+    if file is not None:
+        file._source_stamp = _STAMP
+    return cast(_F, compiled)
+
+
+def _stamp() -> str:
+    """Hash of all files of this package that hold kernels."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        source = path.read_bytes()
+        if b"\n@kernel" in source:
+            digest.update(source)
+    return digest.hexdigest()
+
+
+_STAMP = _stamp()

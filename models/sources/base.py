@@ -1,0 +1,280 @@
+"""The protocol of candidate sources: one file per source, each a subclass of `Source` listed in `models.sources.REGISTRY`.
+
+How to add one
+--------------
+1. Write `models/sources/<name>.py` with a subclass of `Source`, its kernels beside it (`@njit(cache=True)`, few array arguments).
+2. Add the class to `REGISTRY` in `models/sources/__init__.py`, its parameters to `Config`.
+3. Add `tests/models/contracts/test_<name>.py`: subclass `SourceContract`, give the naive twin. A test fails without it.
+
+How it is driven
+----------------
+*Learning.* Every change of the exact state is one `Step` (an event enters or leaves one user's window). `before(step)` sees the
+windows as they were, `after(step)` as they are; `step.joined` / `step.left` (whether the item has come into or gone out of the
+user's profile) are known in `after`. Whatever is counted in `after` for an event that enters must be taken back for the one
+that leaves. A source whose counts depend on neighbouring events (sequences) takes back what lies round the place in `before`
+and counts anew in `after`. `taught(step)` follows once per learned positive event, for what is learned by gradient steps and
+cannot be taken back.
+
+*Asking.* `find(query, found)` writes at most `query.k` allowed candidates, the best first, into `found` and returns their number.
+`score(query, items, out)` then gives this source's score for any items (the union of all sources' candidates), and
+`evidence(query, items)` says why. Both may use what `find` has left in scratch arrays, and are only called for the query that
+was last given to `find`. Nothing here changes state: scratch is written anew by every `find`.
+
+*Scores* are >= 0 and 0 means "knows nothing"; their scale is the source's own affair (fusion looks at ranks or divides by the
+maximum). Ties are broken by `history.items.keys`, never by index, so that lists do not depend on the order in which ids arrived.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.catalogue import Catalogue
+from models.config import Config
+from models.history import History, Step
+from models.kernel import kernel
+from models.rows import Array, grown
+from models.vectors import Vectors
+
+__all__ = ["Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "push", "settle"]
+
+
+class Family(StrEnum):
+    """What a source goes by: weighted fusion has one weight per kind of knowledge."""
+
+    COLLABORATIVE = "collaborative"
+    POPULARITY = "popularity"
+    CONTENT = "content"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What all sources look at and none of them owns."""
+
+    config: Config
+    history: History
+    catalogue: Catalogue
+    vectors: Vectors
+
+
+class Query:
+    """One request for a list. Valid until the next one is made."""
+
+    __slots__ = ("context", "k", "near", "now_ms", "open", "profile", "seen", "stamp", "user")
+
+    def __init__(
+        self,
+        *,
+        user: int,
+        profile: Array,
+        now_ms: int,
+        k: int,
+        open_items: Array,
+        seen: Array,
+        stamp: int,
+        context: Mapping[str, str] | None = None,
+        near: Sequence[tuple[str, float]] | None = None,
+    ) -> None:
+        self.user = user
+        """Index of the user; -1 for a stranger."""
+        self.profile = profile
+        """The user's distinct positive items (`PROFILE`: item, ts, weight, count), the newest last. Empty for a stranger."""
+        self.now_ms = now_ms
+        """The log's high-water mark: the only clock."""
+        self.k = k
+        """Candidates wanted from each source."""
+        self.open = open_items
+        """Per item: 1 if it may be recommended at all (known, available, not removed)."""
+        self.seen = seen
+        """Per item: equal to `stamp` if it must not be in this list because the user knows it."""
+        self.stamp = stamp
+        self.context = context
+        """Device, country, session ... of the request, as in the events; None: nothing is known."""
+        self.near = near
+        """Item ids and scores of an outside search by taste vector; None: none answered."""
+
+
+class Found(NamedTuple):
+    """Where a source writes its candidates: the best first. Shapes (k,)."""
+
+    items: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float64]
+
+
+class Grounds(NamedTuple):
+    """Evidence of one source for n items, at most e pieces each. `fraction` (n, e) is the part of the source's score that a piece
+    accounts for (0: no piece); what is left of 1 is given as one reason of `rest_kind`."""
+
+    kind: str
+    rest_kind: str
+    fraction: npt.NDArray[np.float64]
+    item: npt.NDArray[np.int32] | None = None  # (n, e) index of an item of the user's profile
+    number: npt.NDArray[np.int64] | None = None  # (n, e) users, events
+    text: list[list[str | None]] | None = None  # n lists of e texts
+
+
+class Source(ABC):
+    """A way to find items for a user. See the module's docstring."""
+
+    name: ClassVar[str] = ""
+    """As in `Recommended.sources`, in settings and in reports."""
+    family: ClassVar[Family] = Family.COLLABORATIVE
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.config = state.config
+        self.history = state.history
+
+    @classmethod
+    def build(cls, state: State) -> list[Source]:
+        """The instances of this source that the configuration asks for."""
+        return [cls(state)]
+
+    # -------------------------------------------------------------------------------------------- learning
+    def before(self, step: Step) -> None:  # noqa: B027  a hook: most sources need none
+        """An event is about to enter or leave."""
+
+    def after(self, step: Step) -> None:  # noqa: B027
+        """The event has entered or left."""
+
+    def taught(self, step: Step) -> None:  # noqa: B027
+        """A positive event has been learned (once, after `after`)."""
+
+    def forget_user(self, user: int) -> None:  # noqa: B027
+        """This index will stand for somebody else. All events of the user have left in steps before."""
+
+    def forget_item(self, item: int) -> None:  # noqa: B027
+        """This index will stand for another item. All its events have left in steps before."""
+
+    # -------------------------------------------------------------------------------------------- asking
+    @abstractmethod
+    def find(self, query: Query, found: Found) -> int:
+        """Write the best candidates, scores descending; return how many."""
+
+    @abstractmethod
+    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        """Scores of `items` (n,) for the query last given to `find` into `out` (n,); 0 where nothing is known."""
+
+    @abstractmethod
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        """Why these items (all with a score > 0) for the query last given to `find`."""
+
+    # -------------------------------------------------------------------------------------------- housekeeping
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything learned that is not derived at query time, by name: for snapshots and for comparing states."""
+        return {}
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Name -> (used, bound)."""
+        return {}
+
+
+# ------------------------------------------------------------------------------------------------ shared kernels
+@kernel
+def allowed(item: int, open_items: Array, seen: Array, stamp: int) -> bool:
+    """Whether an item may be in the list."""
+    return bool(open_items[item] != 0 and seen[item] != stamp)
+
+
+@kernel
+def push(items: Array, scores: Array, keys: Array, n: int, k: int, item: int, score: float) -> int:
+    """Offer an item to the heap of the best k (the worst on top; equal scores: the smaller key is better). Returns its size."""
+    if n < k:
+        c = n
+        n += 1
+    elif score > scores[0] or (score == scores[0] and keys[item] < keys[items[0]]):
+        # sift the hole at the root down to a leaf's place
+        c = 0
+        while 2 * c + 1 < n:
+            d = 2 * c + 1
+            if d + 1 < n and (scores[d + 1] < scores[d] or (scores[d + 1] == scores[d] and keys[items[d + 1]] > keys[items[d]])):
+                d += 1
+            if not (scores[d] < score or (scores[d] == score and keys[items[d]] > keys[item])):
+                break
+            items[c] = items[d]
+            scores[c] = scores[d]
+            c = d
+        items[c] = item
+        scores[c] = score
+        return n
+    else:
+        return n
+    while c > 0:
+        p = (c - 1) // 2
+        if not (scores[p] > score or (scores[p] == score and keys[items[p]] < keys[item])):
+            break
+        items[c] = items[p]
+        scores[c] = scores[p]
+        c = p
+    items[c] = item
+    scores[c] = score
+    return n
+
+
+@kernel
+def settle(items: Array, scores: Array, keys: Array, n: int) -> None:
+    """Turn the heap of `push` into a list, the best first."""
+    for end in range(n - 1, 0, -1):
+        item = items[end]
+        score = scores[end]
+        items[end] = items[0]
+        scores[end] = scores[0]
+        c = 0
+        while 2 * c + 1 < end:
+            d = 2 * c + 1
+            if d + 1 < end and (
+                scores[d + 1] < scores[d] or (scores[d + 1] == scores[d] and keys[items[d + 1]] > keys[items[d]])
+            ):
+                d += 1
+            if not (scores[d] < score or (scores[d] == score and keys[items[d]] > keys[item])):
+                break
+            items[c] = items[d]
+            scores[c] = scores[d]
+            c = d
+        items[c] = item
+        scores[c] = score
+
+
+@kernel
+def clear(score: Array, touched: Array, count: Array) -> None:
+    """Set the touched places to 0."""
+    for x in range(count[0]):
+        score[touched[x]] = 0
+    count[0] = 0
+
+
+@kernel
+def gather(score: Array, items: Array, out: Array) -> None:
+    """out[x] = score[items[x]]."""
+    for x in range(len(items)):
+        out[x] = score[items[x]]
+
+
+class Accumulator:
+    """Sparse scratch: a score per item, of which only the touched ones are cleared. Not state.
+
+    Kernels add to `score` and append to `touched` what was 0 before; `count[0]` is the number of touched items.
+    """
+
+    def __init__(self) -> None:
+        self.score: npt.NDArray[np.float64] = np.zeros(16)
+        self.touched: npt.NDArray[np.int32] = np.zeros(16, np.int32)
+        self.count: npt.NDArray[np.int64] = np.zeros(1, np.int64)
+
+    def reset(self, span: int) -> None:
+        """All 0, for indices below `span`."""
+        clear(self.score, self.touched, self.count)
+        if span > len(self.score):
+            self.score = grown(self.score, span)
+            self.touched = np.zeros(len(self.score), np.int32)
+
+    def gather(self, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        """Scores of `items` into `out`."""
+        gather(self.score, items, out)
