@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from models.events import (
     RecommendationList,
     Review,
 )
+from streams.clock import now_ms
 from tests.streams.flow import Flow, flow, until
 
 _prefixes = itertools.count()
@@ -32,10 +32,6 @@ def river(kafka: Any, tmp_path: Path) -> Any:
     """A running worker with all roles on topics of its own."""
     with flow(kafka.bootstrap, tmp_path, f"e2e{next(_prefixes)}.") as made:
         yield made
-
-
-def now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def click(user: str, item: str, k: int, **more: Any) -> Click:
@@ -121,27 +117,33 @@ def test_clicks_are_attributed_and_the_rate_can_be_read(river: Flow) -> None:
     assert river.metric("freshet_impressions_total", origin="served") > 0
 
 
+def raw(**changes: Any) -> bytes:
+    """A click, as JSON, with something wrong."""
+    return msgspec.json.encode({"event_id": "e", "user_id": "u", "item_id": "i", "timestamp_ms": 1, "list_id": "l"} | changes)
+
+
 POISON: list[tuple[str, str, bytes | None, str]] = [
     ("clicks", "u", b"\xff\x00garbage", "invalid_json"),
     ("clicks", "u", b"", "empty"),
     ("clicks", "u", None, "empty"),
     ("clicks", "u", b"[" * 200_000, "invalid_field"),
     ("clicks", "u", b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json"),
-    ("clicks", "u", b'{"event_id":"e","user_id":"u","item_id":"i","timestamp_ms":"noon"}', "invalid_field"),
-    ("purchases", "u", b'{"event_id":"e","user_id":"u","item_id":"i"}', "invalid_field"),
+    ("clicks", "u", raw(timestamp_ms="noon"), "invalid_field"),
+    ("purchases", "u", raw(user_id=None), "invalid_field"),
     ("purchases", "u", b"x" * 500_000, "too_large"),
-    ("reviews", "u", b'{"event_id":"e","user_id":"u","item_id":"i","timestamp_ms":1}', "missing_rating"),
-    ("reviews", "u", b'{"event_id":"e","user_id":"u","item_id":"i","timestamp_ms":1,"rating":9}', "invalid_field"),
-    ("clicks", "u", b'{"event_id":"e","user_id":"@popular","item_id":"i","timestamp_ms":1}', "reserved_id"),
-    ("clicks", "u", b'{"event_id":"e","user_id":"u","item_id":"i","timestamp_ms":99999999999999}', "future_timestamp"),
-    ("clicks", "u", b'{"event_id":"e","user_id":"u","item_id":"' + b"i" * 60_000 + b'","timestamp_ms":1}', "invalid_id"),
-    ("reviews", "u", msgspec.json.encode({"event_id": "e", "user_id": "u", "item_id": "i", "timestamp_ms": 1, "rating": 1, "text": "x" * 20_001}), "text_too_long"),
-    ("clicks", "u", msgspec.json.encode({"event_id": "e", "user_id": "u", "item_id": "i", "timestamp_ms": 1, "context": {str(k): "" for k in range(99)}}), "context_too_large"),
-    ("items", "other", b'{"item_id":"mine"}', "key_mismatch"),
-    ("impressions", "u", msgspec.json.encode({"event_id": "e", "user_id": "u", "list_id": "l", "items": ["i"] * 501, "timestamp_ms": 1}), "too_many_items"),
+    ("reviews", "u", raw(), "missing_rating"),
+    ("reviews", "u", raw(rating=9), "invalid_field"),
+    ("clicks", "u", raw(user_id="@popular"), "reserved_id"),
+    ("clicks", "u", raw(timestamp_ms=99_999_999_999_999), "future_timestamp"),
+    ("clicks", "u", raw(item_id="i" * 60_000), "invalid_id"),
+    ("reviews", "u", raw(rating=1, text="x" * 20_001), "text_too_long"),
+    ("clicks", "u", raw(context={str(k): "" for k in range(99)}), "context_too_large"),
+    ("items", "other", raw(item_id="mine"), "key_mismatch"),
+    ("impressions", "u", raw(items=["i"] * 501), "too_many_items"),
     ("erasures", "u", b"not json", "invalid_json"),
     ("interactions", "u", b"somebody else wrote here", "invalid_field"),
-]  # fmt: skip
+    ("item-texts", "u", b"and here", "invalid_field"),
+]
 
 
 def test_poison_of_every_kind_is_put_aside_and_the_stream_goes_on(river: Flow) -> None:
