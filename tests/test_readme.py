@@ -8,12 +8,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from models.events import Click, decode
+from streams.clock import now_ms
 from streams.topics import ALL, admin
 from tests.streams.flow import free_port, until
 
@@ -36,7 +36,7 @@ def test_the_message_a_platform_sends_is_a_valid_event():
     (line,) = [block for block in blocks("python") if "producer.send" in block]
     value = re.search(r"value=b'(.*?)'\)", line)
     assert value
-    assert isinstance(decode("clicks", value[1].encode(), now_ms=int(time.time() * 1000)), Click)
+    assert isinstance(decode("clicks", value[1].encode(), now_ms=now_ms()), Click)
 
 
 def test_every_make_target_and_file_it_names_exists():
@@ -67,9 +67,8 @@ def test_the_steps_run_one_after_the_other(tmp_path: Path):
                     )
                 _await_started(line, environment)
             else:
-                done = subprocess.run(
-                    shlex.split(line), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-                )
+                words = shlex.split(line)
+                done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
                 assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
                 output += done.stdout
     finally:
@@ -113,12 +112,6 @@ def _await_started(line: str, environment: dict[str, str]) -> None:
 
 def test_the_demo_output_it_shows_has_the_shape_of_a_real_one():
     shown = README.split("this is what it ends with:")[1].split("```")[1]
-    for line in (
-        "events in: clicks",
-        "lists out",
-        "freshness p50 / p99",
-        "dead letters",
-        "vectors in Qdrant",
-        "CTR of the last 15 s",
-    ):
-        assert line in shown
+    rows = ("events in: clicks", "lists out", "freshness p50 / p99", "dead letters", "vectors in Qdrant", "CTR of the last 15 s")
+    for row in rows:
+        assert row in shown
