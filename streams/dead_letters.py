@@ -14,15 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaTopicPartition
 from msgspec import Struct
 
 from models.events import Refusal
 
 from .connection import Connection
-from .replica import read_all, read_from
-from .transport import OutRecord
+from .lanes import OutRecord
+from .replica import read_all, read_from, reader
 
 MAX_BYTES: Final = 900_000
 """Of the original value: with key and headers it stays below the 1,000,000 bytes a producer may send."""
@@ -77,12 +76,20 @@ def iter_dead_letters(connection: Connection, topic: str, follow: bool = False, 
     Holds at most `limit` letters per partition."""
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}, it cannot be negative")
-    seen: dict[int, int] = {}
-    for letter in _newest(connection, topic, limit):
-        seen[letter.partition] = max(seen.get(letter.partition, 0), letter.offset + 1)
-        yield letter
-    if follow:
-        yield from _follow(connection, topic, seen)
+    if not follow:
+        yield from _newest(connection, topic, limit)
+        return
+    with reader(connection, topic) as kafka:
+        ahead = dict(kafka.end_offsets(kafka.assignment()))  # noted first: what arrives while the past is shown is not left out
+        for letter in _newest(connection, topic, limit):
+            tp = KafkaTopicPartition(topic, letter.partition)
+            ahead[tp] = max(ahead[tp], letter.offset + 1)
+            yield letter
+        for tp, offset in ahead.items():
+            kafka.seek(tp, offset)
+        while True:
+            for records in kafka.poll(500).values():
+                yield from map(_read, records)
 
 
 def _newest(connection: Connection, topic: str, limit: int | None) -> Iterator[DeadLetter]:
@@ -92,30 +99,6 @@ def _newest(connection: Connection, topic: str, limit: int | None) -> Iterator[D
     letters = [_read(record) for record in read_from(connection, topic, limit)] if limit else []
     letters.sort(key=lambda letter: (letter.timestamp_ms, letter.partition, letter.offset))
     yield from letters[-limit:] if limit else ()
-
-
-def _follow(connection: Connection, topic: str, seen: dict[int, int]) -> Iterator[DeadLetter]:
-    kafka = KafkaConsumer(
-        **connection.kafka_python(),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="latest",
-        isolation_level="read_committed",
-    )
-    try:
-        numbers = kafka.partitions_for_topic(topic)
-        if not numbers:
-            raise LookupError(f"Kafka at {connection.bootstrap} has no topic {topic}")
-        partitions = [KafkaTopicPartition(topic, number) for number in sorted(numbers)]
-        kafka.assign(partitions)
-        ends = kafka.end_offsets(partitions)
-        for tp in partitions:
-            kafka.seek(tp, seen.get(tp.partition, ends[tp]))
-        while True:
-            for records in kafka.poll(500).values():
-                yield from map(_read, records)
-    finally:
-        kafka.close()
 
 
 def _read(record: Any) -> DeadLetter:

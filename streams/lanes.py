@@ -24,6 +24,8 @@ RECORD_BYTES: Final = 1_600
 HIGH_WATER_BYTES: Final = 32 * 1024 * 1024
 """Keep it high: aiokafka backs off from a partition whose fetched records are not taken."""
 
+OutRecord = tuple[int, bytes | None, bytes | None, int | None, list[tuple[str, bytes]]]
+"""What `transport.produce` sends: partition, key, value, timestamp in ms (None: now), headers."""
 Handler = Callable[[list[ConsumerRecord]], Awaitable[None]]
 Observe = Callable[[int, float], None]
 """Called after each batch with its records and the handler's seconds."""

@@ -23,6 +23,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import aiokafka
@@ -54,6 +55,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
     resume         (topic, partition) -> first offset to read, from a snapshot of the state; everything else from its beginning
     pace_s         pause between two fetches
     slice_records  most records given to a fold at once
+    patience_s     how long Kafka may take to answer a request, or a topic to appear at the start
     fail           called with a sentence and the exception when reading or folding failed
 
     Attributes:
@@ -68,6 +70,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         resume: Mapping[tuple[str, int], int] | None = None,
         pace_s: float = PACE_S,
         slice_records: int = 50,
+        patience_s: float = 40.0,
         fail: Callable[[str, BaseException], Any] = die,
         **service: Any,
     ) -> None:
@@ -77,6 +80,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         self.connection, self.topics = connection, dict(topics)
         self.pace_s, self.slice_records, self.fail = pace_s, slice_records, fail
         self.ready = asyncio.Event()
+        self._patience_ms = int(patience_s * 1000)
         self._resume = dict(resume or {})
         self._next: dict[tuple[str, int], int] = {}  # the next offset to fold
         self._ends: dict[tuple[str, int], int] = {}  # where the topics ended at the start
@@ -126,6 +130,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
             enable_auto_commit=False,
             auto_offset_reset="none",  # a position outside the log means a state that does not fit it: fail, do not guess
             isolation_level="read_committed",
+            request_timeout_ms=self._patience_ms,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=FETCH_BYTES,
         )
@@ -221,19 +226,8 @@ def read_all(connection: Connection, topic: str, *, patience_s: float = 30.0) ->
 
 def read_from(connection: Connection, topic: str, last: int | None, *, patience_s: float = 30.0) -> Iterator[Any]:
     """As `read_all`, but only the last so many offsets of each partition."""
-    kafka = KafkaConsumer(
-        **connection.kafka_python(),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    try:
-        numbers = kafka.partitions_for_topic(topic)
-        if not numbers:
-            raise LookupError(f"Kafka at {connection.bootstrap} has no topic {topic}")
-        partitions = [KafkaTopicPartition(topic, number) for number in sorted(numbers)]
-        kafka.assign(partitions)
+    with reader(connection, topic) as kafka:
+        partitions = kafka.assignment()
         begins, ends = kafka.beginning_offsets(partitions), kafka.end_offsets(partitions)
         for tp in partitions:
             kafka.seek(tp, begins[tp] if last is None else max(begins[tp], ends[tp] - last))
@@ -246,5 +240,23 @@ def read_from(connection: Connection, topic: str, last: int | None, *, patience_
                 heard = time.monotonic()
             elif time.monotonic() - heard > patience_s:
                 raise TimeoutError(f"no records of {topic} for {patience_s:.0f} s")
+
+
+@contextmanager
+def reader(connection: Connection, topic: str) -> Iterator[Any]:
+    """A KafkaConsumer without a group, assigned to all partitions of a topic. LookupError if there is no such topic."""
+    kafka = KafkaConsumer(
+        **connection.kafka_python(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    try:
+        numbers = kafka.partitions_for_topic(topic)
+        if not numbers:
+            raise LookupError(f"Kafka at {connection.bootstrap} has no topic {topic}")
+        kafka.assign([KafkaTopicPartition(topic, number) for number in sorted(numbers)])
+        yield kafka
     finally:
         kafka.close()

@@ -46,14 +46,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import ProducerBuffer
 from faust.types import TP
 
-from .lanes import Handler, Lane, LaneStats, Observe, die
+from .lanes import Handler, Lane, LaneStats, Observe, OutRecord, die
 
 __all__ = ["OutRecord", "batch_agent", "die", "install", "lag", "produce", "running_s", "stats"]
 
 log = logging.getLogger(__name__)
-
-OutRecord = tuple[int, bytes | None, bytes | None, int | None, list[tuple[str, bytes]]]
-"""partition, key, value, timestamp in ms (None: now), headers"""
 
 PACE_S: Final = 0.003
 """Between two fetches, of which each costs a millisecond of CPU: best of 0, 3, 5 ms at 1,000 events/s; 10 ms collapsed."""
