@@ -16,7 +16,7 @@ from streams.connection import Connection
 log = logging.getLogger(__name__)
 
 POLL_MS: Final = 200
-METADATA_S: Final = 30.0
+METADATA_S: Final = 5.0
 FETCH_BYTES: Final = 4 * 1024 * 1024
 FETCH_MIN_BYTES: Final = 64 * 1024
 FETCH_WAIT_MS: Final = 50  # up to here records are collected: a fetch costs far more than a record
@@ -39,6 +39,7 @@ def consumer(connection: Connection) -> Any:
             fetch_min_bytes=FETCH_MIN_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             metrics_enabled=False,
+            bootstrap_timeout_ms=10_000,
         )
     except KafkaError as problem:
         raise TailError(f"no connection to Kafka at {connection.bootstrap}: {problem}") from problem
