@@ -21,7 +21,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from models.events import INPUTS, POPULAR, Click, Impression, Item, Purchase, Review, encode
-from streams import clock
+from streams import clock, topics
 from streams.settings import Settings
 from streams.shop import Shop, ShopEvent, ShopOptions, Shopper, Shown
 from streams.tail import Tail, TailError
@@ -98,6 +98,7 @@ class Platform:
         self.sent: Counter[str] = Counter()
         self.failed = 0
         self.first_failure = ""
+        _check_topics(settings)
         try:
             self._producer = KafkaProducer(
                 **settings.connection.kafka_python(),
@@ -134,6 +135,16 @@ class Platform:
         except KafkaError as problem:
             self._fail(problem)
         self._producer.close(timeout=5)
+
+
+def _check_topics(settings: Settings) -> None:
+    """A producer would wait long and silently for topics that are not there."""
+    try:
+        missing = [spec.name for spec in topics.plan(settings.connection, settings.topic_specs).missing]
+    except topics.TopicsError as problem:
+        raise SimulateError(str(problem)) from problem
+    if missing:
+        raise SimulateError(f"these topics are missing: {', '.join(missing)}. Create them with: freshet topics")
 
 
 class Tally:
@@ -184,7 +195,8 @@ def simulate(
 
 
 def run(settings: Settings, shop: Shop, rate: float, seconds: float | None, end: threading.Event) -> tuple[Platform, Tally]:
-    """Open the shop, let visitors in at the rate, close it. SimulateError where Kafka is not there, TailError where it stops."""
+    """Open the shop, let visitors in at the rate, close it. SimulateError where Kafka or its topics are not there, TailError
+    where the lists can no longer be read."""
     platform, tally, shelf = Platform(settings), Tally(), Shelf()
     visits_per_tick = 50 + int(20 * rate * TICK_S)  # a shop in which nobody clicks any more must not spin
     lists = Tail(settings.connection, {settings.topic("recommendations"): shelf.take}, name="lists")
