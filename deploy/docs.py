@@ -106,7 +106,7 @@ def settings_table(kind: type[msgspec.Struct], prefix: str) -> str:
             value = value.type
         if isinstance(value, inspect.StructType):
             continue  # the model's settings have a table of their own
-        default = field.default if field.default is not inspect.NODEFAULT else field.default_factory()
+        default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
         rows.append(f"| `{prefix}{field.name.upper()}` | {_cell(_type(value))} | {_cell(_default(default))} | {_cell(meaning)} |")
     return "\n".join(rows) + "\n"
 
