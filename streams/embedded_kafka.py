@@ -66,7 +66,8 @@ class EmbeddedKafka:
     data     folder to keep everything in; None: a temporary one, removed by `close()`
     port     where clients connect on 127.0.0.1; None: the one this data had before, else a free one
     heap     of the Java process, as for -Xmx
-    config   broker properties which override ours, e.g. listeners with SASL or TLS
+    config   broker properties which override ours; the listener named CLIENTS can be given SASL or TLS by
+             `listener.security.protocol.map` and the properties below `listener.name.clients.`
     timeout  seconds within which the broker must have started
 
     Errors: `EmbeddedKafkaError`, whose text says what to do.
@@ -202,6 +203,7 @@ class EmbeddedKafka:
     def _start_once(self, java: list[str]) -> None:
         for port in (self.port, self._controller_port):
             require_free(port)
+        self._properties.touch(mode=0o600)  # `config` may hold passwords
         self._properties.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()))
         if not self._meta.exists():
             self._format(java)
@@ -254,9 +256,10 @@ class EmbeddedKafka:
             "node.id": 1,
             "controller.quorum.voters": f"1@{controller}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{clients},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{clients}",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listeners": f"CLIENTS://{clients},CONTROLLER://{controller}",
+            "advertised.listeners": f"CLIENTS://{clients}",
+            "inter.broker.listener.name": "CLIENTS",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,CLIENTS:PLAINTEXT",
             "log.dirs": self.data / "log",
             "auto.create.topics.enable": "false",  # a typo must fail, not make a topic with one partition
             "offsets.topic.replication.factor": 1,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 KAFKA_VERSION: Final = "4.1.0"
 COORDINATES: Final = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36@kafka.Kafka"
@@ -66,6 +69,8 @@ def _resolve() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / ".lock").open("w") as lock:  # two processes that resolve at once would see each other's half-made folders
             fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (cache / "envs").exists():
+                log.info("resolving Kafka %s from the Maven repositories into %s, once (some 45 MB)", KAFKA_VERSION, cache)
             return Path(str(jgo.build(COORDINATES, cache_dir=cache).path))
     except Exception as problem:  # jgo passes on whatever its HTTP, XML and file layers raise
         raise EmbeddedKafkaError(

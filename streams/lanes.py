@@ -98,7 +98,7 @@ class Lane:
         *,
         max_records: int = 500,
         linger_s: float = 0.0,
-        when_ready: Callable[[], Awaitable[None]] | None = None,
+        when_ready: Callable[[], Awaitable[Any]] | None = None,
         observe: Observe | None = None,
     ) -> None:
         if max_records < 1:
