@@ -133,7 +133,7 @@ def _apply(change: ItemChange, line: Line, stored: Stored) -> None:
     change.position = line.position
     covered = change.before is not None and change.before.position.covers(line.position)
     if line.retracted:
-        _retract(change, line, line.retracted, covered, stored)
+        _retract(change, line, line.retracted, stored)
     match line.text.kind:
         case "review":
             _add(change, line, covered, stored)
@@ -167,8 +167,8 @@ def _add(change: ItemChange, line: Line, covered: bool, stored: Stored) -> None:
         change.copies += 1
 
 
-def _retract(change: ItemChange, line: Line, point: str, covered: bool, stored: Stored) -> None:
-    if point in change.retractions:
+def _retract(change: ItemChange, line: Line, point: str, stored: Stored) -> None:
+    if point in change.retractions:  # the position of the first one decides what was in the mean
         change.copies += 1
         return
     known = stored.retractions.get(point)
@@ -176,7 +176,7 @@ def _retract(change: ItemChange, line: Line, point: str, covered: bool, stored: 
     change.arrivals.pop(point, None)
     change.rejoining.pop(point, None)
     there = stored.reviews.get(point)
-    if covered or there is None or not _in_mean(change.before, there.position):
+    if there is None or not _in_mean(change.before, there.position):
         return
     if known is None or not _in_mean(change.before, known.position):  # else it has left already
         change.leaving[point] = there

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +251,96 @@ class MortalStore(VectorStore):
         return answer
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+async def live(stage: Stage, log: Log, size: Callable[[int, int], int], rewind: Callable[[int], int]) -> int:
+    """Feed the log in batches of `size(step, deaths)`, going back by `rewind(deaths)` after a death; returns the deaths."""
+    start = deaths = step = 0
+    while start < len(log.records):
+        batch = log.records[start : start + size(step, deaths)]
+        step += 1
+        try:
+            await stage.feed(batch)
+            start += len(batch)
+        except CrashError:  # the next process may begin earlier: acknowledgements are committed now and then
+            start = max(0, start - rewind(deaths))
+            deaths += 1
+    return deaths
+
+
+def everything() -> Log:
+    """One item with all that can happen to it, close together."""
+    log = Log()
+    log.review("a", "warm tone", at=5)
+    log.add("removal", "x1", retracts="a")  # nothing is said any more: the item's point goes
+    log.review("b", "leaks", at=4)
+    log.add("description", "i1", text="a guitar")
+    log.review("c", "cheap strings", at=6, retracts="b")
+    log.add("removal", "x2", retracts="b")  # again
+    log.review("b", "leaks", at=4)  # a copy, after its end
+    log.add("removal", "x3", retracts="e")  # before its beginning
+    log.review("d", "lovely", at=3)
+    log.review("e", "sturdy", at=9)
+    log.add("description", "i1", text="a better guitar")
+    log.add("removal", "x4", retracts="c")
+    return log
+
+
+@pytest.mark.parametrize("size_before", [1, 2, 3, 12])
+@pytest.mark.parametrize("size_after", [1, 2, 3, 12])
+@pytest.mark.parametrize("rewind", [0, 3])
+def test_death_at_every_write(size_before: int, size_after: int, rewind: int) -> None:
+    """Before and after every single write, with other batches in the next life."""
+    log = everything()
+
+    async def play() -> None:
+        moment, died = 2, True
+        while died:
+            stage = Stage(MortalStore(path=":memory:"))
+            stage.store.deaths = frozenset([moment])  # type: ignore[attr-defined]
+            died = bool(await live(stage, log, lambda _, deaths: size_after if deaths else size_before, lambda _: rewind))
+            await check(stage, log)
+            await stage.store.close()
+            moment += 1
+        assert moment > 8  # several writes were there to die at
+
+    asyncio.run(play())
+
+
+def test_two_deaths_around_a_repeated_removal() -> None:
+    """The second copy of a removal must not hide from the next life what the first one has already taken out."""
+    log = Log()
+    log.review("a", "warm tone")
+    log.review("b", "sturdy")
+    log.add("removal", "x1", retracts="a")
+    log.add("removal", "x2", retracts="a")
+
+    async def play() -> None:
+        for moments in combinations(range(2, 20), 2):
+            stage = Stage(MortalStore(path=":memory:"))
+            stage.store.deaths = frozenset(moments)  # type: ignore[attr-defined]
+            await live(stage, log, lambda _, deaths: 1 if deaths else 2, lambda _: 0)
+            await check(stage, log)
+            await stage.store.close()
+
+    asyncio.run(play())
+
+
+def test_an_early_line_again_publishes_what_holds_now() -> None:
+    log = Log()
+    log.add("description", "i1", text="a guitar")
+    log.review("a", "warm tone")
+    log.add("description", "i1", text="a better guitar")
+
+    async def play(stage: Stage) -> None:
+        await stage.feed(log.records)
+        await stage.feed(log.records[:1])
+        await check(stage, log)
+        await stage.feed(log.records[:2])
+        await check(stage, log)
+
+    on_stage(play)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=st.lists(ops, min_size=1, max_size=30),
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=10),
@@ -275,16 +364,7 @@ def test_state_is_that_of_one_pass(
                 raise CrashError
 
         stage.store.deaths, stage.on_publish = deaths, die_sometimes  # type: ignore[attr-defined]
-        start = restarts = step = 0
-        while start < len(log.records):
-            size = sizes[step % len(sizes)]
-            step += 1
-            try:
-                await stage.feed(log.records[start : start + size])
-                start += size
-            except CrashError:  # the next process may begin earlier: acknowledgements are committed now and then
-                start = max(0, start - rewinds[restarts % len(rewinds)])
-                restarts += 1
+        await live(stage, log, lambda step, _: sizes[step % len(sizes)], lambda deaths: rewinds[deaths % len(rewinds)])
         stage.store.deaths, stage.on_publish = frozenset(), lambda: None  # type: ignore[attr-defined]
         await check(stage, log)
         await stage.feed(log.records)  # a rebuild from the beginning
