@@ -7,7 +7,7 @@ with `attention * interest`, sometimes buys what was clicked and sometimes write
 style. A share of the visits are searches, which owe nothing to any list; so the recommender learns from the start.
 
     shop = Shop(seed=7)
-    for item in shop.opening(): ...                      # the catalogue
+    for item in shop.catalogue(): ...                      # the catalogue
     events = shop.step(shop.visitor(), Shown("list-1", ("tents-0", "coffee-3")), now_ms=1_700_000_000_000)
 
 The same seed, run and calls give the same events with the same ids.
@@ -78,20 +78,14 @@ class _Good(NamedTuple):
 
 
 class Shopper:
-    """Somebody with a hidden taste. `interest[i]` in 0..1 is how much item i appeals; items taken already no longer do."""
+    """Somebody with a hidden taste: `interest[i]` in 0..1 is how much item i appeals. Items `taken` already no longer do."""
 
-    __slots__ = ("categories", "interest", "shopper_id", "styles", "taken", "traits")
+    __slots__ = ("interest", "shopper_id", "taken")
 
-    def __init__(self, shopper_id: str, categories: dict[int, float], styles: np.ndarray, traits: np.ndarray) -> None:
+    def __init__(self, shopper_id: str, interest: np.ndarray) -> None:
         self.shopper_id = shopper_id
-        self.categories = categories  # index of the category -> weight, 1 for the dearest
-        self.styles = styles  # favourite style in each category
-        self.traits = traits
-        self.interest = np.zeros(0)
+        self.interest = interest
         self.taken: set[int] = set()
-
-    def __repr__(self) -> str:
-        return f"Shopper({self.shopper_id}, {[CATEGORIES[c].name for c in self.categories]})"
 
 
 class Shop:
@@ -119,26 +113,28 @@ class Shop:
         self._review_budget = 1.0
         self._review_budget_ms: int | None = None
         self._next_item_ms: int | None = None
-        for _ in range(self.options.items):
+        for _ in range(capacity):
             self._stock()
+        self._open = self.options.items  # so many of the goods are in the shop; the others come in later
         self.shoppers = [self._arrive() for _ in range(self.options.shoppers)]
 
     # ------------------------------------------------------------------------------------------------ the catalogue
-    def opening(self) -> list[Item]:
+    def catalogue(self) -> list[Item]:
         """The catalogue as it is now."""
-        return [good.item for good in self._goods]
+        return [good.item for good in self._goods[: self._open]]
 
     def novelties(self, now_ms: int) -> list[Item]:
         """Items that came in since the last call; the first call only starts the clock."""
         if self._next_item_ms is None:
             self._next_item_ms = now_ms + self.options.item_every_ms
         arrived = []
-        while now_ms >= self._next_item_ms and len(self._goods) < self.options.max_items:
+        while now_ms >= self._next_item_ms and self._open < len(self._goods):
             self._next_item_ms += self.options.item_every_ms
-            arrived.append(self._stock())
+            arrived.append(self._goods[self._open].item)
+            self._open += 1
         return arrived
 
-    def _stock(self) -> Item:
+    def _stock(self) -> None:
         """One more item. Categories and styles take turns, so that every style has items however small the shop is."""
         index = len(self._goods)
         category_index = index % len(CATEGORIES)
@@ -152,7 +148,6 @@ class Shop:
         item = self._describe(f"{category.name.replace(' ', '-')}-{index:04d}", category, style)
         self._goods.append(_Good(item, category, style))
         self._index[item.item_id] = index
-        return item
 
     def _describe(self, item_id: str, category: Category, style: str) -> Item:
         brand = self._random.choice(BRANDS)
@@ -175,31 +170,26 @@ class Shop:
         return self.shoppers[place]
 
     def interest(self, shopper: Shopper) -> np.ndarray:
-        """How much each item appeals to a shopper, 0..1, by the place of the item in the catalogue."""
-        known, n = len(shopper.interest), len(self._goods)
-        if known < n:
-            shopper.interest = np.concatenate((shopper.interest, self._interest(shopper, slice(known, n))))
-        return shopper.interest
+        """How much each item of the shop appeals to a shopper, 0..1, in the order of the catalogue."""
+        return shopper.interest[: self._open]
 
     def _arrive(self) -> Shopper:
         count = self._random.choice((1, 2, 2, 3))
         chance = self._popular_categories / self._popular_categories.sum()
         chosen = self._numbers.choice(len(CATEGORIES), size=count, replace=False, p=chance)
-        weights = (1.0, 0.7, 0.5)
         styles = self._numbers.integers(0, 4, size=len(CATEGORIES))
+        liking = np.zeros(len(CATEGORIES))
+        liking[chosen] = (1.0, 0.7, 0.5)[:count]
         shopper_id = f"shopper-{self._seed}-{self._arrived:06d}"
         self._arrived += 1
-        categories = dict(zip(chosen.tolist(), weights, strict=False))
-        return Shopper(shopper_id, categories, styles, self._numbers.standard_normal(TRAITS))
+        return Shopper(shopper_id, self._interests(liking, styles, self._numbers.standard_normal(TRAITS)))
 
-    def _interest(self, shopper: Shopper, places: slice) -> np.ndarray:
-        categories, appeal = self._category[places], self._appeal[places]
-        liking = np.zeros(len(CATEGORIES))
-        liking[list(shopper.categories)] = list(shopper.categories.values())
-        fits = np.where(self._style[places] == shopper.styles[categories], 1.0, OTHER_STYLE)
-        personal = np.exp(TRAIT_WEIGHT * (self._traits[places] @ shopper.traits))
-        own = liking[categories] * fits * (0.3 + 0.7 * appeal) * personal
-        clipped: np.ndarray = np.clip(own, ELSEWHERE + BESTSELLER * appeal**12, 1.0)
+    def _interests(self, liking: np.ndarray, styles: np.ndarray, wants: np.ndarray) -> np.ndarray:
+        """Interest in every item from the liking of categories, the favourite style in each, and the traits that are wanted."""
+        fits = np.where(self._style == styles[self._category], 1.0, OTHER_STYLE)
+        personal = np.exp(TRAIT_WEIGHT * (self._traits @ wants))
+        own = liking[self._category] * fits * (0.3 + 0.7 * self._appeal) * personal
+        clipped: np.ndarray = np.clip(own, ELSEWHERE + BESTSELLER * self._appeal**12, 1.0)
         return clipped
 
     # ------------------------------------------------------------------------------------------------ a visit
@@ -223,14 +213,14 @@ class Shop:
         interest = self.interest(shopper)
         for position, item_id in enumerate(shown.items, 1):
             place = self._index.get(item_id)
-            if place is None or place in shopper.taken:
+            if place is None or place >= self._open or place in shopper.taken:
                 continue
             if self._random.random() < position**-self.options.attention * self.options.click_rate * interest[place]:
                 events.extend(self._click(shopper, place, now_ms, shown.list_id, position))
         return events
 
     def _search(self, shopper: Shopper, now_ms: int) -> list[ShopEvent]:
-        chance = self.interest(shopper) * np.exp(FAME * self._appeal[: len(self._goods)])
+        chance = self.interest(shopper) * np.exp(FAME * self._appeal[: self._open])
         chance[list(shopper.taken)] = 0.0
         total = np.cumsum(chance)
         if total[-1] <= 0:

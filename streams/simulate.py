@@ -201,7 +201,7 @@ def run(settings: Settings, shop: Shop, rate: float, seconds: float | None, end:
     visits_per_tick = 50 + int(20 * rate * TICK_S)  # a shop in which nobody clicks any more must not spin
     lists = Tail(settings.connection, {settings.topic("recommendations"): shelf.take}, name="lists")
     try:
-        for item in shop.opening():
+        for item in shop.catalogue():
             platform.send(item)
         lists.start()
         started = paced_from = time.monotonic()

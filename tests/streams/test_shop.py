@@ -20,14 +20,14 @@ TOPICS = {Click: "clicks", Purchase: "purchases", Review: "reviews", Impression:
 
 def visits(shop: Shop, count: int, *, pace_ms: int = 5) -> list[ShopEvent]:
     """Visitors who are shown the first ten items of the catalogue."""
-    shown = Shown("list-1", tuple(item.item_id for item in shop.opening()[:10]))
+    shown = Shown("list-1", tuple(item.item_id for item in shop.catalogue()[:10]))
     return [event for n in range(count) for event in shop.step(shop.visitor(), shown, NOW + n * pace_ms)]
 
 
 # ------------------------------------------------------------------------------------------------ determinism, contracts
 def test_the_same_seed_gives_the_same_events() -> None:
     assert visits(Shop(3), 300) == visits(Shop(3), 300)
-    assert Shop(3).opening() == Shop(3).opening()
+    assert Shop(3).catalogue() == Shop(3).catalogue()
 
 
 def test_another_seed_is_another_shop() -> None:
@@ -43,7 +43,7 @@ def test_another_run_changes_nothing_but_the_ids_of_events() -> None:
 
 def test_ids_of_events_are_unique_and_every_event_passes_the_contract() -> None:
     shop = Shop(1, ShopOptions(reviews_per_s=1000))
-    events = [*shop.opening(), *visits(shop, 3000)]
+    events = [*shop.catalogue(), *visits(shop, 3000)]
     for event in events:
         assert not isinstance(decode(TOPICS[type(event)], encode(event), now_ms=NOW + 60_000), Refusal)
     ids = [e.event_id for e in events if not isinstance(e, Item)]
@@ -53,7 +53,7 @@ def test_ids_of_events_are_unique_and_every_event_passes_the_contract() -> None:
 
 def test_items_say_in_words_what_they_are() -> None:
     by_name = {category.name: category for category in CATEGORIES}
-    for item in Shop(2).opening():
+    for item in Shop(2).catalogue():
         category, style = item.categories
         assert style in item.title
         words = by_name[category].styles[style]
@@ -63,7 +63,7 @@ def test_items_say_in_words_what_they_are() -> None:
 # ------------------------------------------------------------------------------------------------ behaviour
 def test_a_click_on_a_list_names_the_list_and_the_position() -> None:
     shop = Shop(1)
-    shown = [item.item_id for item in shop.opening()[:10]]
+    shown = [item.item_id for item in shop.catalogue()[:10]]
     clicks = [e for e in visits(shop, 3000) if isinstance(e, Click) and e.list_id is not None]
     assert clicks
     for click in clicks:
@@ -83,7 +83,7 @@ def test_who_searches_finds_what_interests_them() -> None:
     """The mean interest of clicked items is far above the mean over the catalogue."""
     shop = Shop(1)
     found, all_items = [], []
-    place = {item.item_id: k for k, item in enumerate(shop.opening())}
+    place = {item.item_id: k for k, item in enumerate(shop.catalogue())}
     for shopper in shop.shoppers[:200]:
         interest = shop.interest(shopper)
         all_items.append(interest.mean())
@@ -96,7 +96,7 @@ def test_attention_falls_with_the_position() -> None:
     options = ShopOptions(attention=2 / 3, search_share=0.0, shoppers=1, visits=1e9)
     shop = Shop(5, options)
     shopper = shop.shoppers[0]
-    best = shop.opening()[int(np.argmax(shop.interest(shopper)))].item_id
+    best = shop.catalogue()[int(np.argmax(shop.interest(shopper)))].item_id
 
     def clicks(position: int, trials: int) -> int:
         count = 0
@@ -114,8 +114,8 @@ def test_attention_falls_with_the_position() -> None:
 def test_nobody_clicks_what_they_have_already_or_what_is_not_in_the_shop() -> None:
     shop = Shop(1, ShopOptions(search_share=0.0))
     shopper = shop.shoppers[0]
-    shopper.taken.update(range(len(shop.opening())))
-    shown = Shown("l", (*(item.item_id for item in shop.opening()), "unknown"))
+    shopper.taken.update(range(len(shop.catalogue())))
+    shown = Shown("l", (*(item.item_id for item in shop.catalogue()), "unknown"))
     for _ in range(50):
         assert [type(e) for e in shop.step(shopper, shown, NOW)] == [Impression]
     assert Shop(1, ShopOptions(search_share=1.0)).step(shopper, None, NOW) == []  # and finds nothing new by searching
@@ -144,7 +144,7 @@ def test_reviews_keep_to_their_rate_and_number() -> None:
 
 def test_reviews_speak_the_language_of_the_style_and_ratings_follow_interest() -> None:
     shop = Shop(1, ShopOptions(search_share=1.0, buy_rate=1.0, review_share=1.0, reviews_per_s=1000.0))
-    items = {item.item_id: item for item in shop.opening()}
+    items = {item.item_id: item for item in shop.catalogue()}
     place = {item_id: k for k, item_id in enumerate(items)}
     by_name = {category.name: category for category in CATEGORIES}
     liked, disliked = [], []
@@ -163,9 +163,9 @@ def test_reviews_speak_the_language_of_the_style_and_ratings_follow_interest() -
 def test_new_items_come_in_at_their_pace_until_the_shop_is_full() -> None:
     shop = Shop(1, ShopOptions(items=10, max_items=13, item_every_ms=1000))
     assert shop.novelties(NOW) == []
-    assert [i.item_id for i in shop.novelties(NOW + 2500)] == [i.item_id for i in shop.opening()[10:12]]
+    assert [i.item_id for i in shop.novelties(NOW + 2500)] == [i.item_id for i in shop.catalogue()[10:12]]
     assert len(shop.novelties(NOW + 1_000_000)) == 1
-    assert len(shop.opening()) == 13
+    assert len(shop.catalogue()) == 13
     assert len(shop.interest(shop.shoppers[0])) == 13
 
 
@@ -210,5 +210,5 @@ def clicks_per_item(seed: int, learn: Callable[[ShopEvent], None], lists: Lists)
 
 
 def random_lists(seed: int) -> Lists:
-    items, rng = [item.item_id for item in Shop(seed).opening()], random.Random(seed)
+    items, rng = [item.item_id for item in Shop(seed).catalogue()], random.Random(seed)
     return lambda user: rng.sample(items, 10)

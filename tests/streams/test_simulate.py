@@ -113,7 +113,7 @@ def test_the_shelf_is_bounded_and_forgets_who_was_silent_longest() -> None:
 # ------------------------------------------------------------------------------------------------ over Kafka
 def test_every_event_arrives_valid_and_keyed_and_impressions_name_the_list_that_was_on_the_topic(settings: Settings) -> None:
     shop = Shop(3, run="test")
-    items = [item.item_id for item in shop.opening()[:10]]
+    items = [item.item_id for item in shop.catalogue()[:10]]
     producer = KafkaProducer(**settings.connection.kafka_python())
     producer.send(settings.topic("recommendations"), key=POPULAR.encode(), value=encode(a_list(POPULAR, "the-list", items))).get(
         30
@@ -123,7 +123,7 @@ def test_every_event_arrives_valid_and_keyed_and_impressions_name_the_list_that_
     platform, tally = run(settings, shop, 300.0, 3.0, threading.Event())
 
     assert platform.failed == 0
-    assert platform.sent["items"] == len(shop.opening())
+    assert platform.sent["items"] == len(shop.catalogue())
     for topic in INPUTS:
         records = everything(settings, topic)
         assert len(records) == platform.sent[topic]
