@@ -11,7 +11,7 @@ from models.config import Config
 from models.events import Item
 from models.history import History
 from models.interning import Interner
-from models.rows import RowPool, grown
+from models.rows import RowPool, grown, reserve
 
 LISTED = 1
 AVAILABLE = 2
@@ -71,9 +71,14 @@ class Catalogue:
         self.refresh(item)
         return True
 
-    def is_listed(self, item: int) -> bool:
-        """Whether the catalogue has said anything about the item (a removal included)."""
-        return bool(self.flags[item])
+    def is_sold(self, item: int) -> bool:
+        """Whether the catalogue has an entry for the item."""
+        return bool(self.flags[item] & LISTED)
+
+    def forget(self, item: int) -> None:
+        """This index will stand for another item."""
+        self._leave_categories(item)
+        self.flags[item] = self.open[item] = 0
 
     def _categories(self, entry: Item) -> npt.NDArray[np.int32]:
         """Indices of the entry's distinct categories in their order; those beyond `max_categories` are left out."""
@@ -110,8 +115,6 @@ class Catalogue:
 
 def _fill(pool: RowPool, row: int, values: npt.NDArray[np.int32]) -> bool:
     """Make `values` the content of a row; False (and an empty row) if the pool's bound forbids it."""
-    from models.rows import reserve  # local: keeps the kernel's compilation out of processes that see no catalogue
-
     pool.room_for(max(4, 1 << int(len(values) - 1).bit_length()))
     pool.rows[row]["size"] = 0
     if not reserve(pool.data, pool.rows, pool.free, row, len(values)):

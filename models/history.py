@@ -61,7 +61,7 @@ class History:
         self.profiles = RowPool(PROFILE, config.max_events)
         self.item_events: npt.NDArray[np.int32] = np.zeros(16, np.int32)
         """Events of an item in all windows; 0: nobody has (any longer) had to do with it."""
-        self.takers: npt.NDArray[np.int32] = np.zeros(16, np.int32)
+        self.takers: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         """Users whose profile holds the item: n_i of every similarity."""
         self.inverse_root: npt.NDArray[np.float64] = np.zeros(16, np.float64)
         """1 / sqrt(takers), 0 where there are none."""
@@ -70,7 +70,7 @@ class History:
         self.events = 0
         self._slot: npt.NDArray[np.int32] = np.full(16, -1, np.int32)  # scratch of the kernels, all -1 between calls
         self._entries: Array = np.zeros(config.window_events, kernels.ENTRY)  # scratch
-        self._positive_rating = round(config.positive_rating * 1000)
+        self.positive_rating = round(config.positive_rating * 1000)
         self.weights: npt.NDArray[np.int64] = np.array(
             [max(1, round(w * WEIGHT_ONE)) for w in (config.click_weight, config.purchase_weight, config.review_weight)], np.int64
         )
@@ -120,15 +120,20 @@ class History:
         return bool(self.windows.rows[user]["size"] >= self.config.window_events)
 
     # -------------------------------------------------------------------------------------------- changing
-    def room(self) -> bool:
-        """Make sure that a step finds memory; False: `max_events` is reached, somebody has to be forgotten."""
+    def room(self, user: int) -> bool:
+        """Make sure that one more event of the user finds memory; False: `max_events` is reached, somebody must be forgotten."""
         cells = 2 * self.config.window_events
-        return self.windows.room_for(cells) and self.profiles.room_for(cells)
+        if self.windows.room_for(cells) and self.profiles.room_for(cells):
+            return True
+        return all(
+            pool.rows[user]["size"] < pool.rows[user]["cap"] or pool.has_block(2 * int(pool.rows[user]["cap"]))
+            for pool in (self.windows, self.profiles)
+        )
 
     def entering(self, step: Step, user: int, item: int, timestamp_ms: int, kind: int, rating: int) -> None:
         """Describe an event that is about to enter."""
         step.user, step.item, step.timestamp_ms, step.kind, step.rating = user, item, timestamp_ms, kind, rating
-        step.positive = kind != REVIEW or rating >= self._positive_rating
+        step.positive = kind != REVIEW or rating >= self.positive_rating
         step.weight = int(self.weights[kind]) if step.positive else 0
         step.sign, step.joined, step.left = 1, False, False
 
@@ -182,7 +187,7 @@ class History:
         """Make the profile of the step's user again and see what became of the step's item."""
         change = kernels.derive(
             self.windows.data, self.windows.rows, self.profiles.data, self.profiles.rows, self.profiles.free,
-            self._slot, self._entries, self.weights, self._positive_rating, step.user, step.item,
+            self._slot, self._entries, self.weights, self.positive_rating, step.user, step.item,
         )  # fmt: skip
         if change:
             step.joined, step.left = change > 0, change < 0

@@ -4,8 +4,8 @@ A pool is three arrays, which is also how kernels take it:
 
 - `data`: the cells of all rows, any dtype;
 - `rows`: per row `start`, `cap` (0 or a power of two >= 4), `size` (cells in use);
-- `free`: `free[0, 0]` is the end of the used part of `data`; for size class c (capacity 2**(c + 1)) `free[c, 0]` is the number
-  of free blocks and `free[c, 1:]` their starts.
+- `free`: `free[0, 0]` is the end of the used part of `data`, `free[0, 1]` the length of the longest list of free blocks so far;
+  for size class c (capacity 2**(c + 1)) `free[c, 0]` is the number of free blocks and `free[c, 1:]` their starts.
 """
 
 from __future__ import annotations
@@ -39,6 +39,17 @@ def grown(array: Array, length: int, bound: int | None = None) -> Array:
 
 
 @kernel
+def give(free: Array, size_class: int, start: int) -> None:
+    """Put a block back. A full list of free blocks loses it (see `_SPARE`)."""
+    n = free[size_class, 0] + 1
+    if n < free.shape[1]:
+        free[size_class, n] = start
+        free[size_class, 0] = n
+        if n > free[0, 1]:
+            free[0, 1] = n
+
+
+@kernel
 def take(free: Array, length: int, size_class: int) -> int:
     """Start of a block of 2**(size_class + 1) cells, or -1 if `data` (of `length` cells) has no room for it."""
     n = free[size_class, 0]
@@ -46,19 +57,20 @@ def take(free: Array, length: int, size_class: int) -> int:
         free[size_class, 0] = n - 1
         return int(free[size_class, n])
     start = free[0, 0]
-    if start + (2 << size_class) > length:
+    if start + (2 << size_class) <= length:
+        free[0, 0] = start + (2 << size_class)
+        return int(start)
+    larger = size_class + 1
+    while larger < free.shape[0] and free[larger, 0] == 0:
+        larger += 1
+    if larger == free.shape[0]:
         return -1
-    free[0, 0] = start + (2 << size_class)
+    n = free[larger, 0]
+    start = free[larger, n]
+    free[larger, 0] = n - 1
+    for c in range(larger - 1, size_class - 1, -1):  # split a larger block, the upper halves go back
+        give(free, c, start + (2 << c))
     return int(start)
-
-
-@kernel
-def give(free: Array, size_class: int, start: int) -> None:
-    """Put a block back. A full list of free blocks loses it (see `_SPARE`)."""
-    n = free[size_class, 0] + 1
-    if n < free.shape[1]:
-        free[size_class, n] = start
-        free[size_class, 0] = n
 
 
 @kernel
@@ -119,15 +131,19 @@ class RowPool:
         self.rows = grown(self.rows, count)
 
     def room_for(self, cells: int) -> bool:
-        """Make sure that a block of `cells` (a power of two) can be taken; False when the bound forbids it."""
-        need = self.used + cells
-        if need > len(self.data) and need <= self.max_cells:
-            self.data = grown(self.data, need, self.max_cells)
-        if self.free[1:, 0].max() + _SPARE > self.free.shape[1]:
+        """Try to have `cells` free cells at the end, or as many as the bound allows; whether it succeeded."""
+        need = int(self.free[0, 0]) + cells
+        if len(self.data) < need and len(self.data) < self.max_cells:
+            self.data = grown(self.data, min(need, self.max_cells), self.max_cells)
+        if self.free[0, 1] + _SPARE > self.free.shape[1]:
             wider = np.zeros((CLASSES + 1, 2 * self.free.shape[1]), np.int64)
             wider[:, : self.free.shape[1]] = self.free
             self.free = wider
-        return need <= len(self.data) or bool(self.free[class_of(cells), 0] > 0)
+        return need <= len(self.data)
+
+    def has_block(self, cells: int) -> bool:
+        """Whether a block of so many cells can be taken, after growing within the bound."""
+        return self.room_for(cells) or bool(self.free[class_of(cells) :, 0].any())
 
     def row(self, r: int) -> Array:
         """The used cells of row `r`, a view."""

@@ -123,7 +123,7 @@ class Grounds(NamedTuple):
 class Source(ABC):
     """A way to find items for a user. See the module's docstring."""
 
-    name: ClassVar[str] = ""
+    name: str = ""
     """As in `Recommended.sources`, in settings and in reports."""
     family: ClassVar[Family] = Family.COLLABORATIVE
 
@@ -138,7 +138,11 @@ class Source(ABC):
         return [cls(state)]
 
     # -------------------------------------------------------------------------------------------- learning
-    def before(self, step: Step) -> None:  # noqa: B027  a hook: most sources need none
+    def ensure(self, users: int, items: int) -> None:  # noqa: B027  a hook: most sources need not all of them
+        """Make place for user indices below `users` and item indices below `items` (called before any such index is used, with
+        numbers that grow by doubling): state and scratch are sized here and nowhere else."""
+
+    def before(self, step: Step) -> None:  # noqa: B027
         """An event is about to enter or leave."""
 
     def after(self, step: Step) -> None:  # noqa: B027
@@ -268,12 +272,14 @@ class Accumulator:
         self.touched: npt.NDArray[np.int32] = np.zeros(16, np.int32)
         self.count: npt.NDArray[np.int64] = np.zeros(1, np.int64)
 
-    def reset(self, span: int) -> None:
-        """All 0, for indices below `span`."""
+    def ensure(self, span: int) -> None:
+        """Make place for indices below `span`."""
+        self.score = grown(self.score, span)
+        self.touched = grown(self.touched, span)
+
+    def reset(self) -> None:
+        """All 0."""
         clear(self.score, self.touched, self.count)
-        if span > len(self.score):
-            self.score = grown(self.score, span)
-            self.touched = np.zeros(len(self.score), np.int32)
 
     def gather(self, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         """Scores of `items` into `out`."""

@@ -1,0 +1,193 @@
+"""Many ranked lists become one. The score of an item is a sum of shares, one per source, so that every list explains itself."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.config import Config
+from models.kernel import kernel
+from models.rows import Array, grown
+from models.sources.base import Family, Query, Source
+
+
+class Union:
+    """The candidates of all sources for one query. `n` items, S sources; buffers are used again by the next query.
+
+    `items` (n,): distinct item indices; `ranks` (S, n): place in the source's list, 1 is the first, 0 not in it;
+    `scores` (S, n): the source's score (of all items if the fusion asks for it, else only where the rank is not 0).
+    """
+
+    def __init__(self, sources: list[Source], k: int) -> None:
+        self.sources = sources
+        self.k = k
+        width = max(1, len(sources) * k)
+        self.found_items: npt.NDArray[np.int32] = np.zeros((len(sources), k), np.int32)
+        self.found_scores: npt.NDArray[np.float64] = np.zeros((len(sources), k))
+        self.counts: npt.NDArray[np.int64] = np.zeros(len(sources), np.int64)
+        self._items: npt.NDArray[np.int32] = np.zeros(width, np.int32)
+        self._ranks: npt.NDArray[np.int32] = np.zeros((len(sources), width), np.int32)
+        self._scores: npt.NDArray[np.float64] = np.zeros((len(sources), width))
+        self._place: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
+        self.n = 0
+
+    def ensure(self, items: int) -> None:
+        """Make place for so many items."""
+        old = len(self._place)
+        self._place = grown(self._place, items)
+        self._place[old:] = -1
+
+    def merge(self, query: Query, *, complete: bool) -> None:
+        """Make the union of what the sources have written into `found_*`; `complete`: ask all for the scores of all."""
+        self.n = _merge(
+            self.found_items, self.found_scores, self.counts, self._place, self._items, self._ranks, self._scores
+        )  # fmt: skip
+        if complete and self.n:
+            for s, source in enumerate(self.sources):
+                source.score(query, self.items, self._scores[s, : self.n])
+
+    @property
+    def items(self) -> npt.NDArray[np.int32]:
+        return self._items[: self.n]
+
+    @property
+    def ranks(self) -> npt.NDArray[np.int32]:
+        return self._ranks[:, : self.n]
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        return self._scores[:, : self.n]
+
+
+@kernel
+def _merge(
+    found: Array, found_scores: Array, counts: Array, place: Array, items: Array, ranks: Array, scores: Array
+) -> int:  # fmt: skip
+    n = 0
+    for s in range(len(counts)):
+        for r in range(counts[s]):
+            i = found[s, r]
+            if place[i] < 0:
+                place[i] = n
+                items[n] = i
+                for z in range(len(counts)):
+                    ranks[z, n] = 0
+                    scores[z, n] = 0.0
+                n += 1
+            ranks[s, place[i]] = r + 1
+            scores[s, place[i]] = found_scores[s, r]
+    for x in range(n):
+        place[items[x]] = -1
+    return n
+
+
+class Fusion(Protocol):
+    """How a union becomes one ranking."""
+
+    complete: bool
+    """Whether `Union.scores` must hold every source's score of every candidate."""
+    learns: bool
+    """Whether `learn` wants to be called: it costs a list per positive event."""
+
+    def shares(self, union: Union, query: Query) -> npt.NDArray[np.float64]:
+        """(S, n): each source's part of each candidate's score. Only reads. A buffer that the next call overwrites."""
+
+    def learn(self, union: Union, query: Query, taken: int) -> None:
+        """The user took item `taken` (an index; perhaps no candidate) when this union could have been offered: test, learn."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What has been learned, by name."""
+
+
+class ReciprocalRank:
+    """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009): score = sum over sources of weight / (k + rank).
+
+    Sources of one family that see the same thing at several time scales vote together: each family's weights sum to the number of
+    its kinds, not of its instances.
+    """
+
+    complete = False
+    learns = False
+
+    def __init__(self, config: Config, sources: list[Source]) -> None:
+        self.k = config.rrf_k
+        kinds = [type(source) for source in sources]
+        self.weights: npt.NDArray[np.float64] = np.array([1.0 / kinds.count(kind) for kind in kinds])
+        self._shares: npt.NDArray[np.float64] = np.zeros((len(sources), 0))
+
+    def shares(self, union: Union, query: Query) -> npt.NDArray[np.float64]:
+        self._shares = _sized(self._shares, union)
+        _reciprocal(union.ranks, self.weights, self.k, self._shares)
+        return self._shares[:, : union.n]
+
+    def learn(self, union: Union, query: Query, taken: int) -> None:
+        """Nothing: ranks are all there is."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {}
+
+
+class Weighted:
+    """The papers' fusion: alpha * collaborative + beta * (popularity and content) + gamma * text.
+
+    Each source's scores are divided by their maximum among the candidates; the weight of a family is divided among its sources.
+    """
+
+    complete = True
+    learns = False
+
+    def __init__(self, config: Config, sources: list[Source]) -> None:
+        weight_of = {
+            Family.COLLABORATIVE: config.alpha, Family.POPULARITY: config.beta, Family.CONTENT: config.beta,
+            Family.TEXT: config.gamma,
+        }  # fmt: skip
+        groups = [_group(source.family) for source in sources]
+        self.weights: npt.NDArray[np.float64] = np.array(
+            [weight_of[source.family] / groups.count(group) for source, group in zip(sources, groups, strict=True)]
+        )
+        self._shares: npt.NDArray[np.float64] = np.zeros((len(sources), 0))
+
+    def shares(self, union: Union, query: Query) -> npt.NDArray[np.float64]:
+        self._shares = _sized(self._shares, union)
+        _weigh(union.scores, self.weights, self._shares)
+        return self._shares[:, : union.n]
+
+    def learn(self, union: Union, query: Query, taken: int) -> None:
+        """Nothing: the weights are given."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {}
+
+
+def _group(family: Family) -> Family:
+    return Family.CONTENT if family is Family.POPULARITY else family
+
+
+def _sized(shares: npt.NDArray[np.float64], union: Union) -> npt.NDArray[np.float64]:
+    if shares.shape[1] >= union.n:
+        return shares
+    return np.zeros((len(shares), max(union.n, 2 * shares.shape[1])))
+
+
+@kernel
+def _reciprocal(ranks: Array, weights: Array, k: float, out: Array) -> None:
+    for s in range(ranks.shape[0]):
+        for x in range(ranks.shape[1]):
+            out[s, x] = weights[s] / (k + ranks[s, x]) if ranks[s, x] > 0 else 0.0
+
+
+@kernel
+def _weigh(scores: Array, weights: Array, out: Array) -> None:
+    for s in range(scores.shape[0]):
+        top = 0.0
+        for x in range(scores.shape[1]):
+            top = max(top, scores[s, x])
+        for x in range(scores.shape[1]):
+            out[s, x] = weights[s] * (scores[s, x] / top) if top > 0.0 else 0.0
+
+
+def build(config: Config, sources: list[Source]) -> Fusion:
+    """The fusion that the configuration names."""
+    return ReciprocalRank(config, sources) if config.fusion == "rrf" else Weighted(config, sources)

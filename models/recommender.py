@@ -1,0 +1,182 @@
+"""The recommender: events in, lists out.
+
+    learn:      event -> steps of the exact state (`history`) -> every source follows each step
+    recommend:  query -> candidates of every source -> fusion -> the best n -> explained
+
+`learn` and `remove_item` change the state, everything else only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from models import explain, fusion, rerank, sources
+from models.asking import Asking
+from models.catalogue import Catalogue
+from models.config import Config
+from models.digest import digest
+from models.events import Erasure, Event, Interaction, Item, ItemVector, Recommended
+from models.fold import Fold
+from models.history import History
+from models.ratings import Ratings
+from models.sources.base import Query, State
+from models.sources.item_cf import ItemCF
+from models.sources.user_cf import UserCF
+from models.taste import taste
+from models.vectors import Vectors
+
+_S = TypeVar("_S")
+
+MAX_LIST = 1000
+"""The longest list that can be asked for."""
+
+
+class Recommender:
+    """Online recommendations from clicks, purchases and reviews. See the module; `Config` has every parameter and bound.
+
+    >>> from models import Click, Recommender
+    >>> r = Recommender()
+    >>> r.learn(Click(event_id="e1", user_id="ada", item_id="dune", timestamp_ms=1))
+    True
+    >>> [line.item_id for line in r.recommend("bob", n=3)]
+    ['dune']
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self.history = History(self.config)
+        self.catalogue = Catalogue(self.config, self.history)
+        self.vectors = Vectors(self.config)
+        self.ratings = Ratings(self.config, self.history)
+        self.sources = sources.build(State(self.config, self.history, self.catalogue, self.vectors))
+        self.fusion = fusion.build(self.config, self.sources)
+        self.asking = Asking(self.config, self.history, self.catalogue, self.sources)
+        self.fold = Fold(
+            self.config, self.history, self.catalogue, self.vectors, [*self.sources, self.ratings, self.asking]
+        )  # fmt: skip
+
+    # -------------------------------------------------------------------------------------------- learning
+    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector) -> bool:
+        """Take one event in. True if the state changed; an event that is known already changes nothing.
+
+        Raises:
+            ValueError: something that cannot be meant (an empty id, a rating out of 1..5, a vector of another model ...).
+        """
+        if isinstance(event, Item):
+            return self.fold.entry(event)
+        if isinstance(event, ItemVector):
+            return self.fold.vector(event)
+        return self.fold.interaction(Interaction.of(event))
+
+    def remove_item(self, item_id: str) -> bool:
+        """The item left the catalogue: it is not recommended until it comes back by an `Item`. True if that is news."""
+        return self.fold.removed(item_id)
+
+    # -------------------------------------------------------------------------------------------- lists
+    def recommend(
+        self,
+        user_id: str,
+        n: int = 10,
+        *,
+        context: Mapping[str, str] | None = None,
+        near: Sequence[tuple[str, float]] | None = None,
+        repeats: bool | None = None,
+    ) -> list[Recommended]:
+        """At most `n` (1..1000) items, the best first, with score, shares and reasons. An unknown user gets what is popular.
+
+        `context` is what is known of the request, as in the events; `near` are item ids and scores of an outside search by
+        `taste` (None: the newest vectors are compared here); `repeats` says whether the user's own items may come again
+        (None: as configured). Only reads.
+        """
+        return self._list(self.asking.query(user_id, _length(n), context=context, near=near, repeats=repeats), n)
+
+    def popular(self, n: int = 10) -> list[Recommended]:
+        """The list for strangers."""
+        return self._list(self.asking.query(None, _length(n)), n)
+
+    def _list(self, query: Query, n: int) -> list[Recommended]:
+        union = self.asking.candidates(query, complete=self.fusion.complete)
+        shares = self.fusion.shares(union, query)
+        top = rerank.best(union.items, shares, self.history.items.keys, n, query.open, query.seen, query.stamp)
+        return explain.explained(union.items[top], shares[:, top], self.sources, query, self.history)
+
+    def lists(
+        self, user_id: str, n: int = 10, *, context: Mapping[str, str] | None = None, repeats: bool | None = None
+    ) -> dict[str, list[str]]:
+        """Item ids by name of the source, and `fused`: what evaluation compares. Only reads."""
+        query = self.asking.query(user_id, _length(n), context=context, repeats=repeats)
+        union = self.asking.candidates(query, complete=self.fusion.complete)
+        shares = self.fusion.shares(union, query)
+        top = rerank.best(union.items, shares, self.history.items.keys, n, query.open, query.seen, query.stamp)
+        name = self.history.items.name
+        lists = {"fused": [name(i) for i in union.items[top].tolist()]}
+        for source, items, count in zip(self.sources, union.found_items, union.counts.tolist(), strict=True):
+            lists[source.name] = [name(i) for i in items[: min(n, count)].tolist()]
+        return lists
+
+    # -------------------------------------------------------------------------------------------- other answers
+    def predict(self, user_id: str, item_id: str) -> float:
+        """The expected rating, 1..5."""
+        return self.ratings.predict(self.history.users.get(user_id), self.history.items.get(item_id))
+
+    def similar_items(self, item_id: str, n: int = 10) -> list[tuple[str, float]]:
+        """At most `n` items by cosine of their users, the best first; those that may not be recommended are left out."""
+        item, source = self.history.items.get(item_id), self._source(ItemCF)
+        if item < 0 or source is None:
+            return []
+        return [(self.history.items.name(other), score) for other, score in source.similar(item, _length(n))]
+
+    def similar_users(self, user_id: str, n: int = 10) -> list[tuple[str, float]]:
+        """At most `n` users by similarity of what they took (see `sources.user_cf`), the best first."""
+        user, source = self.history.users.get(user_id), self._source(UserCF)
+        if user < 0 or source is None:
+            return []
+        return [(self.history.users.name(other), score) for other, score in source.similar(user, _length(n))]
+
+    def taste(self, user_id: str) -> npt.NDArray[np.float32] | None:
+        """Where the user stands among the item vectors: unit length, (dim,); None if nothing they took has a vector."""
+        user = self.history.users.get(user_id)
+        if user < 0:
+            return None
+        return taste(self.history.profile(user), self.vectors, self.config.text_items, self.config.text_decay)
+
+    def explain(self, recommended: Recommended) -> str:
+        """The reasons of one line of a list in words."""
+        return explain.words(recommended)
+
+    # -------------------------------------------------------------------------------------------- the state
+    def digest(self) -> str:
+        """SHA-256 of the exact state, hexadecimal: equal for equal logs, however partitions interleaved (see `digest`)."""
+        pairs = self._source(ItemCF)
+        return digest(self.history, pairs.pairs if pairs else None, self.ratings)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What is held beside its bound, by name."""
+        history, config = self.history, self.config
+        sizes = {
+            "users": (len(history.users), config.max_users),
+            "items": (len(history.items), config.max_items),
+            "event_cells": (history.windows.used, config.max_events),
+            "profile_cells": (history.profiles.used, config.max_events),
+            "erasures": (len(self.fold.erased), config.max_erasures),
+        }
+        for part in (self.catalogue, self.vectors, self.ratings, *self.sources):
+            sizes |= part.sizes()
+        return sizes
+
+    def ignored(self) -> dict[str, int]:
+        """Events that were not learned (and users forgotten because a bound was reached), by reason, since the start."""
+        return dict(self.fold.ignored)
+
+    def _source(self, kind: type[_S]) -> _S | None:
+        return next((source for source in self.sources if isinstance(source, kind)), None)
+
+
+def _length(n: int) -> int:
+    if not 1 <= n <= MAX_LIST:
+        raise ValueError(f"n={n}: a list has 1 to {MAX_LIST} items")
+    return n

@@ -1,0 +1,140 @@
+"""ItemCF: items that the same people are positive about.
+
+Cosine of Sarwar et al. (2001), Linden et al. (2003), for sets: sim(i, j) = C_ij / sqrt(n_i n_j), with C_ij the users whose
+profile holds both and n_i those whose profile holds i. Counted exactly, one step at a time (Huang et al., TencentRec, SIGMOD
+2015, eq. 8).
+
+score(i) = sum over the user's newest L items j of decay^age(j) * weight(j) * sim(i, j); age 0 is the newest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.kernel import kernel
+from models.pairs import Pairs, lookup
+from models.rows import Array
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
+
+
+@kernel
+def _find(
+    profile: Array, length: int, decay: float, data: Array, rows: Array, inverse_root: Array,
+    score: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
+) -> int:  # fmt: skip
+    n = 0
+    age = 1.0
+    for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[x].item
+        part = age * (profile[x].weight / 256.0) * inverse_root[j]
+        age *= decay
+        start = rows[j].start
+        for c in range(start, start + rows[j].cap):
+            i = data[c].item
+            together = data[c].count
+            before = score[i]
+            score[i] = before + part * together
+            if before == 0.0 and together != 0:
+                touched[n] = i
+                n += 1
+    count[0] = n
+    m = 0
+    for x in range(n):
+        i = touched[x]
+        score[i] *= inverse_root[i]
+        if allowed(i, open_items, seen, stamp):
+            m = push(items, scores, keys, m, k, i, score[i])
+    settle(items, scores, keys, m)
+    return m
+
+
+@kernel
+def _evidence(
+    profile: Array, length: int, decay: float, data: Array, rows: Array, inverse_root: Array,
+    wanted: Array, total: Array, fraction: Array, because: Array, number: Array,
+) -> None:  # fmt: skip
+    """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
+    pieces = fraction.shape[1]
+    for x in range(len(wanted)):
+        i = wanted[x]
+        age = 1.0
+        for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+            j = profile[p].item
+            together = lookup(data, rows, j, i)
+            part = age * (profile[p].weight / 256.0) * inverse_root[j] * together * inverse_root[i]
+            age *= decay
+            if part <= fraction[x, pieces - 1]:
+                continue
+            e = pieces - 1
+            while e > 0 and fraction[x, e - 1] < part:
+                fraction[x, e] = fraction[x, e - 1]
+                because[x, e] = because[x, e - 1]
+                number[x, e] = number[x, e - 1]
+                e -= 1
+            fraction[x, e] = part
+            because[x, e] = j
+            number[x, e] = together
+        for e in range(pieces):
+            fraction[x, e] = fraction[x, e] / total[x] if total[x] > 0 else 0.0
+
+
+class ItemCF(Source):
+    """See the module. Learning costs two table updates per item of the profile."""
+
+    name = "item_cf"
+    family = Family.COLLABORATIVE
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.pairs = Pairs(self.config.max_pairs, self.config.max_neighbours)
+        self._scratch = Accumulator()
+
+    def ensure(self, users: int, items: int) -> None:
+        self.pairs.ensure(items)
+        self._scratch.ensure(items)
+
+    def after(self, step: Step) -> None:
+        if step.joined or step.left:
+            self.pairs.count(step.item, self.history.profile(step.user), 1 if step.joined else -1)
+
+    def find(self, query: Query, found: Found) -> int:
+        history, scratch, pool = self.history, self._scratch, self.pairs.pool
+        scratch.reset()
+        return _find(
+            query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows, history.inverse_root,
+            scratch.score, scratch.touched, scratch.count, query.open, query.seen, query.stamp, history.items.keys, query.k,
+            found.items, found.scores,
+        )  # fmt: skip
+
+    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        self._scratch.gather(items, out)
+
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        shape = (len(items), self.config.reasons_per_source)
+        total = np.empty(len(items))
+        self._scratch.gather(items, total)
+        fraction, because, number = np.zeros(shape), np.full(shape, -1, np.int32), np.zeros(shape, np.int64)
+        pool = self.pairs.pool
+        _evidence(
+            query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows,
+            self.history.inverse_root, items, total, fraction, because, number,
+        )  # fmt: skip
+        return Grounds("similar_to", "similar_to_history", fraction, item=because, number=number)
+
+    def similar(self, item: int, n: int) -> list[tuple[int, float]]:
+        """The `n` items most similar to one: index and cosine, the best first."""
+        row, history = self.pairs.row(item), self.history
+        cosine = row["count"] * history.inverse_root[row["item"]] * history.inverse_root[item]
+        order = np.lexsort((history.items.keys[row["item"]], -cosine))
+        usable = [x for x in order if self.state.catalogue.open[row["item"][x]]]
+        return [(int(row["item"][x]), float(cosine[x])) for x in usable[:n]]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return self.pairs.arrays()
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        return self.pairs.sizes()

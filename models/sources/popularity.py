@@ -1,0 +1,158 @@
+"""Popularity: of all time, and with several half-lives of event time.
+
+*All time*: the number of users whose profile holds the item.
+*Trends*: sum over the positive events of an item of weight * 2^(-(now - t) / half-life).
+
+Trends are exact: an event counts an integer that depends on its time and weight alone, as a multiple of the worth of an epoch
+of four half-lives; when the high-water mark reaches the next epoch all are counted anew from the windows. So an event that is
+taken back leaves nothing behind, and the order of events does not matter. The common factor 2^(-now / half-life) is left out:
+it changes no order and no ratio.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.kernel import kernel
+from models.rows import Array, grown
+from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, gather
+from models.sources.boards import Board, best
+
+_EPOCH = 4
+"""Half-lives from one counting anew to the next."""
+_ABOVE = 8
+"""Half-lives by which an epoch's base lies before its begin: what is older loses precision, and after 22 more counts nothing."""
+_BITS = 12
+"""Fraction bits of 2**(part of a half-life). An event of weight 1 counts < 2**21 at the base and < 2**33 at the end of the epoch,
+so that an int64 holds more than 10**8 such events of weight 3."""
+
+
+@kernel
+def worth(ts: int, weight: int, half_life_ms: int, base: int) -> int:
+    """What an event counts: weight * 2**(ts / half-life - base), in fixed point."""
+    age = ts // half_life_ms - base
+    value = int(2.0 ** ((ts % half_life_ms) / half_life_ms) * (1 << _BITS)) * weight
+    if age >= 0:
+        return value << age
+    return value >> min(-age, 62)
+
+
+@kernel
+def _recount(
+    data: Array, rows: Array, users: int, weights: Array, positive_rating: int, half_life_ms: int, base: int, out: Array
+) -> None:  # fmt: skip
+    """Count all positive events of all windows."""
+    out[:] = 0
+    for u in range(users):
+        start = rows[u].start
+        for k in range(start, start + rows[u].size):
+            item = data[k].item
+            if item >= 0 and (data[k].kind != 2 or data[k].rating >= positive_rating):
+                out[item] += worth(data[k].ts, weights[data[k].kind], half_life_ms, base)
+
+
+class _Ranked(Source):
+    """What both have in common: an integer per item and a board of the best."""
+
+    family = Family.POPULARITY
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.board = Board(self.config.board_items)
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """The integer per item by which items are ranked."""
+        raise NotImplementedError
+
+    def ensure(self, users: int, items: int) -> None:
+        self.board.ensure(items)
+
+    def _changed(self, item: int) -> None:
+        self.board.update(self.counts, self.history.items.keys, item, self.history.items.span)
+
+    def find(self, query: Query, found: Found) -> int:
+        return best(
+            self.board.members, self.board.floor, self.counts, self.history.items.keys, query.open, query.seen, query.stamp,
+            query.k, found.items, found.scores,
+        )  # fmt: skip
+
+    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        gather(self.counts, items, out)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        return {f"{self.name}_board": (int(self.board.floor[0]), 2 * self.board.bound)}
+
+
+class Popularity(_Ranked):
+    """By the number of users who have an item, of all time."""
+
+    name = "popularity"
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        return self.history.takers
+
+    def after(self, step: Step) -> None:
+        if step.joined or step.left:
+            self._changed(step.item)
+
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        return Grounds("popular", "popular", np.ones((len(items), 1)), number=self.counts[items].reshape(-1, 1))
+
+
+class Trending(_Ranked):
+    """By recent positive events, weighted by their kind; one instance per half-life."""
+
+    name = "trending"
+
+    def __init__(self, state: State, half_life_hours: float) -> None:
+        super().__init__(state)
+        self.name = f"trending_{half_life_hours:g}h"
+        self.half_life_hours = half_life_hours
+        self.half_life_ms = max(1, round(half_life_hours * 3_600_000))
+        self.epoch = 0
+        self._counts: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+
+    @classmethod
+    def build(cls, state: State) -> list[Source]:
+        return [cls(state, hours) for hours in state.config.half_lives_hours]
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        return self._counts
+
+    def ensure(self, users: int, items: int) -> None:
+        super().ensure(users, items)
+        self._counts = grown(self._counts, items)
+
+    def after(self, step: Step) -> None:
+        epoch = self.history.now_ms // (_EPOCH * self.half_life_ms)
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self._recount()
+        elif step.positive:
+            self._counts[step.item] += step.sign * worth(step.timestamp_ms, step.weight, self.half_life_ms, self._base)
+            self._changed(step.item)
+
+    @property
+    def _base(self) -> int:
+        return _EPOCH * self.epoch - _ABOVE
+
+    def _recount(self) -> None:
+        history = self.history
+        _recount(
+            history.windows.data, history.windows.rows, history.users.span, history.weights, history.positive_rating,
+            self.half_life_ms, self._base, self._counts,
+        )  # fmt: skip
+        self.board.rebuild(self._counts, history.items.keys, history.items.span)
+
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        label: list[str | None] = [f"{self.half_life_hours:g} h"]
+        return Grounds("trending", "trending", np.ones((len(items), 1)), text=[label] * len(items))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"counts": self._counts[: self.history.items.span], "epoch": np.array([self.epoch])}
