@@ -40,6 +40,7 @@ class Cluster:
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self._feeding: threading.Thread | None = None
         self._failed: list[BaseException] = []
+        self._enough = threading.Event()
         self.environment = {
             "BOOTSTRAP": connection.bootstrap,
             "GROUP": name,
@@ -55,9 +56,12 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self._enough.set()
         for worker in self.workers.values():
             worker.kill()
             worker.wait()
+        if self._feeding is not None:
+            self._feeding.join(30)
 
     # -- workers ----------------------------------------------------------------------------------------------------
     def start(self, number: int = 0, **environment: str) -> None:
@@ -101,7 +105,7 @@ class Cluster:
             try:
                 producer = KafkaProducer(**self.connection.kafka_python(), linger_ms=5, delivery_timeout_ms=180_000)
                 began, sent, futures = time.monotonic(), 0, []
-                while sent < per_second * seconds:
+                while sent < per_second * seconds and not self._enough.is_set():
                     due = int(min(time.monotonic() - began, seconds) * per_second) - sent
                     for _ in range(due):
                         futures.append(producer.send(self.source, key=b"u%d" % (sent % 997), value=b"%d" % sent))
@@ -109,7 +113,7 @@ class Cluster:
                     time.sleep(0.01)
                 for future in futures:
                     future.get(180)
-                producer.close()
+                producer.close(timeout=10)
             except BaseException as exc:  # handed to the test that waits
                 self._failed.append(exc)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_everything_at_random(broker: EmbeddedKafka, tmp_path: Path) -> None:
                     time.sleep(chance.choice([0, 2, 7]))
                     cluster.start(number)
                 case _:
-                    assert cluster.terminate(number) == 0
+                    assert cluster.terminate(number) in (0, -signal.SIGTERM)  # the latter: it was still importing
                     time.sleep(chance.choice([0, 2, 7]))
                     cluster.start(number)
             time.sleep(chance.uniform(2, 9))

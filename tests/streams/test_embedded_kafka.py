@@ -48,6 +48,7 @@ def test_data_and_port_outlive_a_stop_a_kill_and_the_object(tmp_path: Path) -> N
         send(kafka, b"first")
         kafka.stop()
         assert not kafka.running
+        assert (tmp_path / "server.properties").stat().st_mode & 0o077 == 0, "it may hold passwords"
         kafka.stop()  # stopping twice is no error
         kafka.start()
         assert kafka.start() is kafka  # nor is starting twice

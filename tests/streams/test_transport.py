@@ -204,6 +204,11 @@ def test_more_than_one_batch_of_the_producer_keeps_order(app: Any, connection: C
     assert [r.value for r in read_all(connection, target)] == values
 
 
+def test_producing_before_the_start_is_an_error(app: Any) -> None:
+    with pytest.raises(RuntimeError, match="has not started"):
+        asyncio.run(transport.produce(app, "anywhere", [(0, b"k", b"v", None, [])]))
+
+
 def test_a_topic_has_one_agent(app: Any) -> None:
     async def handler(records: list[Any]) -> None:
         """Never called."""
