@@ -21,7 +21,7 @@ from aiokafka import ConsumerRecord
 
 from models.events import ItemText, ItemVector
 from streams.text_encoder import TextEncoder, Vectors
-from streams.text_fold import ItemChange, Line, Stored, fold, item_vector, names, removals, review_point, settle
+from streams.text_fold import KINDS, ItemChange, Line, Stored, fold, item_vector, names, removals, review_point, settle
 from streams.text_points import ItemPoint, Position, ReviewPoint, Vector
 from streams.vector_store import ITEMS, RETRACTIONS, REVIEWS, VectorStore, VectorStoreUnavailable
 
@@ -197,6 +197,9 @@ def decode(record: ConsumerRecord) -> Line:
     """The line in a record. Raises `MalformedLine`."""
     where = Position(record.partition, record.offset)
     try:
-        return Line(where, _decoder.decode(record.value or b""))
+        text = _decoder.decode(record.value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise MalformedLine(f"item-texts, partition {where.partition}, offset {where.offset}: {problem}") from problem
+    if text.kind not in KINDS:
+        raise MalformedLine(f"item-texts, partition {where.partition}, offset {where.offset}: unknown kind {text.kind[:40]!r}")
+    return Line(where, text)

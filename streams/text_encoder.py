@@ -167,9 +167,11 @@ class SentenceTransformerEncoder:
         try:
             import torch
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging as transformers_logging
         except ImportError as problem:
             raise EncoderError(f"sentence-transformers cannot be imported ({problem}): install it or use 'hashing'") from problem
         self._torch = torch
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading a file from the disk; a download still shows its own
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
         try:
             model = SentenceTransformer(

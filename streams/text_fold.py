@@ -38,6 +38,7 @@ from streams.text_points import (
     text_digest,
 )
 
+KINDS: Final = frozenset({"review", "description", "removal"})
 _NO_DIRECTION: Final = 1e-6  # a mean shorter than this is float noise: the texts cancel each other
 
 
@@ -119,7 +120,7 @@ def names(lines: Iterable[Line]) -> tuple[set[str], set[str]]:
 
 
 def fold(lines: Iterable[Line], stored: Stored) -> dict[str, ItemChange]:
-    """By item id, every item that a line names. Raises `StoreAheadOfLog`, and ValueError for an unknown kind."""
+    """By item id, every item that a line names. The kinds are `KINDS`. Raises `StoreAheadOfLog`."""
     changes: dict[str, ItemChange] = {}
     for line in lines:
         item_id = line.text.item_id
@@ -137,13 +138,10 @@ def _apply(change: ItemChange, line: Line, stored: Stored) -> None:
     match line.text.kind:
         case "review":
             _add(change, line, covered, stored)
-        case "removal":
-            if not line.retracted:
-                _describe(change, None, covered)
         case "description":
             _describe(change, line if line.text.text.strip() else None, covered)
-        case unknown:
-            raise ValueError(f"a line of item-texts of the unknown kind {unknown!r} at {line.position}")
+        case "removal" if not line.retracted:
+            _describe(change, None, covered)
 
 
 def _add(change: ItemChange, line: Line, covered: bool, stored: Stored) -> None:

@@ -213,7 +213,7 @@ class VectorStore:
 
     async def near(
         self, tastes: Sequence[NDArray[np.floating[Any]]], limit: int, deadline_s: float
-    ) -> list[list[tuple[str, float]]]:
+    ) -> list[Sequence[tuple[str, float]]]:
         """The items nearest to each taste, a (dim,) vector: at most `limit` pairs of item id and cosine each, best first.
 
         One batched request to a server, without filters. Raises `VectorStoreUnavailable` when the answer is not here in time or
@@ -235,7 +235,7 @@ class VectorStore:
 
     def _near(
         self, client: QdrantClient, tastes: NDArray[np.float32], limit: int, deadline_s: float
-    ) -> list[list[tuple[str, float]]]:
+    ) -> list[Sequence[tuple[str, float]]]:
         requests = [
             models.QueryRequest(query=taste, using=MEAN, limit=limit, with_payload=["item_id"]) for taste in tastes.tolist()
         ]

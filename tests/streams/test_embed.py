@@ -599,7 +599,7 @@ def test_an_unknown_kind_is_never_acknowledged() -> None:
     log.add("opinion", "r1", text="words")
 
     async def play(stage: Stage) -> None:
-        with pytest.raises(ValueError, match="unknown kind 'opinion'"):
+        with pytest.raises(MalformedLine, match="unknown kind 'opinion'"):
             await stage.feed(log.records)
 
     on_stage(play)
