@@ -61,6 +61,14 @@ LOCAL_LIMIT: Final = 20_000  # points; the embedded engine scans everything in P
 _SCHEMA: Final = 1  # of the payloads; part of what must match
 _BATCH: Final = 256  # points per request: 0.4 MB by gRPC, 2 MB by REST, whose limit is 32 MB
 _NEWEST_CANDIDATES: Final = 64  # reviews of one item with the same newest millisecond, beyond which the tie is broken by Qdrant
+_INDEXES: Final = (  # every field that is filtered or ordered by: a server in strict mode refuses others
+    (REVIEWS, "item_id", models.PayloadSchemaType.KEYWORD),
+    (REVIEWS, "user_id", models.PayloadSchemaType.KEYWORD),
+    (REVIEWS, "timestamp_ms", models.PayloadSchemaType.INTEGER),
+    (REVIEWS, "counted", models.PayloadSchemaType.BOOL),
+    (ITEMS, "partition", models.PayloadSchemaType.INTEGER),
+    (ITEMS, "offset", models.PayloadSchemaType.INTEGER),
+)
 
 
 class VectorStore:
@@ -109,10 +117,9 @@ class VectorStore:
         self._ensure_collection(client, ITEMS, {MEAN: vector, DESCRIPTION: vector}, fingerprint)
         marker = models.VectorParams(size=1, distance=models.Distance.DOT)  # a point needs a vector; this one means nothing
         self._ensure_collection(client, RETRACTIONS, marker, fingerprint)
-        if self.is_server:  # before the data, or the server builds them again; the embedded engine has none
-            integer, keyword = models.PayloadSchemaType.INTEGER, models.PayloadSchemaType.KEYWORD
-            for field, kind in (("item_id", keyword), ("user_id", keyword), ("timestamp_ms", integer)):
-                client.create_payload_index(self._collections[REVIEWS], field, field_schema=kind, wait=True)
+        if self.is_server:  # before the data, or the server builds its graph again; the embedded engine has no indexes
+            for name, field, kind in _INDEXES:
+                client.create_payload_index(self._collections[name], field, field_schema=kind, wait=True)
 
     def _ensure_collection(self, client: QdrantClient, name: str, vectors: Any, fingerprint: str) -> None:
         collection, expected = self._collections[name], {"fingerprint": fingerprint, "schema": _SCHEMA}
