@@ -34,6 +34,8 @@ class Catalogue:
         """Row per item: its categories."""
         self.newest = RowPool(np.int32, 2 * config.max_categories * config.category_items)
         """Row per category: its items, those that were listed last at the end, at most `category_items`."""
+        self.listed = 0
+        """Places in all rows of `newest` together."""
         self._newest_bound = config.category_items
 
     def ensure(self, item: int) -> None:
@@ -92,7 +94,7 @@ class Catalogue:
 
     def _leave_categories(self, item: int) -> None:
         for category in self.of_item.row(item):
-            _discard(self.newest, int(category), item)
+            self.listed -= _discard(self.newest, int(category), item)
         self.of_item.rows[item]["size"] = 0
 
     def _join_categories(self, item: int, categories: npt.NDArray[np.int32]) -> None:
@@ -102,7 +104,9 @@ class Catalogue:
             row = int(category)
             held = self.newest.row(row)
             kept = held[len(held) - self._newest_bound + 1 :] if len(held) >= self._newest_bound else held
-            _fill(self.newest, row, np.append(kept, np.int32(item)))
+            before = len(held)
+            if _fill(self.newest, row, np.append(kept, np.int32(item))):
+                self.listed += len(kept) + 1 - before
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
@@ -125,9 +129,10 @@ def _fill(pool: RowPool, row: int, values: npt.NDArray[np.int32]) -> bool:
     return True
 
 
-def _discard(pool: RowPool, row: int, value: int) -> None:
-    """Take `value` out of a row."""
+def _discard(pool: RowPool, row: int, value: int) -> int:
+    """Take `value` out of a row; how often it was there."""
     held = pool.row(row)
     kept = held[held != value]
     pool.data[pool.rows[row]["start"] : pool.rows[row]["start"] + len(kept)] = kept
     pool.rows[row]["size"] = len(kept)
+    return len(held) - len(kept)

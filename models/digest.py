@@ -15,7 +15,7 @@ from models.window import DEAD
 
 
 def digest(history: History, pairs: Pairs | None, ratings: Ratings) -> str:
-    """SHA-256, hexadecimal. Users and items are named by id and taken in the order of ids, so that it does not depend on the order
+    """SHA-256, hexadecimal. Users and items are named by id and taken in the order of ids: it does not depend on the order
     in which users came. Tombstones are left out (a retracted event equals one that never happened), and so are the pairs of items
     whose row had to let some go (those are approximations).
     """

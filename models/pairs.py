@@ -135,7 +135,7 @@ def _grow(data: Array, rows: Array, free: Array, i: int) -> bool:
 
 
 @kernel
-def _add(
+def add(
     data: Array, rows: Array, free: Array, overflowed: Array, totals: Array, i: int, j: int, delta: int, bound: int, last: bool
 ) -> bool:
     """Add to the count of `j` in the row of `i`. False: memory is needed first (never with `last`, which sheds instead)."""
@@ -186,10 +186,10 @@ def count_pairs(
         j = profile[k].item
         if j == item:
             continue
-        if not _add(data, rows, free, overflowed, totals, item, j, delta, bound, last):
+        if not add(data, rows, free, overflowed, totals, item, j, delta, bound, last):
             return k
-        if not _add(data, rows, free, overflowed, totals, j, item, delta, bound, last):
-            _add(data, rows, free, overflowed, totals, item, j, -delta, bound, last)
+        if not add(data, rows, free, overflowed, totals, j, item, delta, bound, last):
+            add(data, rows, free, overflowed, totals, item, j, -delta, bound, last)
             return k
     return -1
 

@@ -164,8 +164,9 @@ class Recommender:
             "profile_cells": (history.profiles.used, config.max_events),
             "erasures": (len(self.fold.erased), config.max_erasures),
         }
-        for part in (self.catalogue, self.vectors, self.ratings, *self.sources):
-            sizes |= part.sizes()
+        sizes |= self.catalogue.sizes() | self.vectors.sizes() | self.ratings.sizes()
+        for source in self.sources:
+            sizes |= source.sizes()
         return sizes
 
     def ignored(self) -> dict[str, int]:

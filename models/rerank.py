@@ -39,7 +39,7 @@ def _best(
 
 @kernel
 def _before(score: float, key: np.uint64, other: float, other_key: np.uint64) -> bool:
-    return score > other or (score == other and key < other_key)
+    return bool(score > other or (score == other and key < other_key))
 
 
 def best(

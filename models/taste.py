@@ -21,9 +21,7 @@ def taste(profile: Array, vectors: Vectors, length: int, decay: float) -> npt.ND
     if not vectors.count or not len(profile):
         return None
     newest = profile[-length:]
-    items = newest["item"]
-    inside = items < len(vectors.row_of)
-    rows = np.where(inside, vectors.row_of[np.where(inside, items, 0)], -1)
+    rows = vectors.rows_of(newest["item"])
     has = rows >= 0
     if not has.any():
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,15 @@ class Vectors:
         self.snippets.pop(item, None)
         self.version += 1
         return True
+
+    def rows_of(self, items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Row of each item, -1 for those without vector."""
+        inside = items < len(self.row_of)
+        return np.where(inside, self.row_of[np.where(inside, items, 0)], -1).astype(np.int64)
+
+    def newest(self, count: int) -> npt.NDArray[np.int64]:
+        """The `count` items whose vectors changed last."""
+        return np.fromiter(islice(reversed(self.recent), count), np.int64)
 
     def has(self, item: int) -> bool:
         """Whether the item has a vector."""

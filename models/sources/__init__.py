@@ -6,11 +6,14 @@ from typing import Final
 
 from models.config import Config, ConfigError
 from models.sources.base import Source, State
+from models.sources.content import Content
 from models.sources.item_cf import ItemCF
 from models.sources.popularity import Popularity, Trending
+from models.sources.text import Text
 from models.sources.user_cf import UserCF
 
-REGISTRY: Final[dict[str, type[Source]]] = {source.name: source for source in (ItemCF, UserCF, Popularity, Trending)}
+_ALL: Final[tuple[type[Source], ...]] = (ItemCF, UserCF, Popularity, Trending, Content, Text)
+REGISTRY: Final[dict[str, type[Source]]] = {source.name: source for source in _ALL}
 """Name -> source, in the order of lists and reports."""
 
 

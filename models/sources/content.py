@@ -1,0 +1,144 @@
+"""Content: items in the categories that the user goes for, as the catalogue says.
+
+affinity(c) = sum over the user's newest L items j in c of decay^age(j) * weight(j) / sqrt(|categories(j)|)
+score(i) = sum over the categories c of i of affinity(c) * ln(1 + N / n_c) / sqrt(|categories(i)|)
+
+with n_c the number of (remembered) items of c and N that of all categories together: rare categories say more. Candidates are the
+newest `category_items` items of each category, so that an item is found from the moment it is listed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from models.kernel import kernel
+from models.rows import Array
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle
+
+_MOST = 64
+"""Categories looked at per request, the strongest: a user of many interests must not cost a walk through the catalogue."""
+
+
+@kernel
+def _affinity(
+    profile: Array, length: int, decay: float, of_item: Array, of_rows: Array, newest_rows: Array, listed: float,
+    affinity: Array, touched: Array, count: Array,
+) -> None:  # fmt: skip
+    clear(affinity, touched, count)
+    n = 0
+    age = 1.0
+    for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[x].item
+        start = of_rows[j].start
+        size = of_rows[j].size
+        for c in range(start, start + size):
+            category = of_item[c]
+            if affinity[category] == 0.0:
+                touched[n] = category
+                n += 1
+            affinity[category] += age * (profile[x].weight / 256.0) / np.sqrt(float(size))
+        age *= decay
+    count[0] = n
+    for x in range(n):
+        affinity[touched[x]] *= np.log(1.0 + listed / max(1, newest_rows[touched[x]].size))
+
+
+@kernel
+def _score(of_item: Array, of_rows: Array, affinity: Array, item: int) -> float:
+    start = of_rows[item].start
+    size = of_rows[item].size
+    if size == 0:
+        return 0.0
+    total = 0.0
+    for c in range(start, start + size):
+        total += affinity[of_item[c]]
+    return float(total / np.sqrt(float(size)))
+
+
+@kernel
+def _score_all(of_item: Array, of_rows: Array, affinity: Array, items: Array, out: Array) -> None:
+    for x in range(len(items)):
+        out[x] = _score(of_item, of_rows, affinity, items[x])
+
+
+@kernel
+def _find(
+    affinity: Array, categories: Array, of_item: Array, of_rows: Array, newest: Array, newest_rows: Array,
+    met: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
+) -> int:  # fmt: skip
+    """Candidates from the newest items of the given categories."""
+    clear(met, touched, count)
+    n = 0
+    m = 0
+    for x in range(len(categories)):
+        start = newest_rows[categories[x]].start
+        for c in range(start, start + newest_rows[categories[x]].size):
+            i = newest[c]
+            if met[i] == 0.0:
+                met[i] = 1.0
+                touched[n] = i
+                n += 1
+                if allowed(i, open_items, seen, stamp):
+                    m = push(items, scores, keys, m, k, i, _score(of_item, of_rows, affinity, i))
+    count[0] = n
+    settle(items, scores, keys, m)
+    return m
+
+
+class Content(Source):
+    """See the module. Learns nothing by itself: categories come with the catalogue."""
+
+    name = "content"
+    family = Family.CONTENT
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.catalogue = state.catalogue
+        self._affinity = Accumulator()
+        self._met = Accumulator()
+
+    def ensure(self, users: int, items: int) -> None:
+        self._met.ensure(items)
+
+    def find(self, query: Query, found: Found) -> int:
+        catalogue, of_item, newest = self.catalogue, self.catalogue.of_item, self.catalogue.newest
+        if not len(catalogue.categories):
+            return 0
+        affinity, met = self._affinity, self._met
+        affinity.ensure(catalogue.categories.span)
+        _affinity(
+            query.profile, self.config.content_items, self.config.content_decay, of_item.data, of_item.rows, newest.rows,
+            float(catalogue.listed), affinity.score, affinity.touched, affinity.count,
+        )  # fmt: skip
+        return _find(
+            affinity.score, self._strongest(), of_item.data, of_item.rows, newest.data, newest.rows,
+            met.score, met.touched, met.count, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
+            found.items, found.scores,
+        )  # fmt: skip
+
+    def _strongest(self) -> npt.NDArray[np.int32]:
+        touched = self._affinity.touched[: self._affinity.count[0]]
+        order = np.lexsort((self.catalogue.categories.keys[touched], -self._affinity.score[touched]))
+        return touched[order[:_MOST]]
+
+    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        of_item = self.catalogue.of_item
+        if not len(self.catalogue.categories):
+            out[:] = 0.0
+            return
+        _score_all(of_item.data, of_item.rows, self._affinity.score, items, out)
+
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        """The strongest categories of each item."""
+        pieces = self.config.reasons_per_source
+        fraction = np.zeros((len(items), pieces))
+        names: list[list[str | None]] = []
+        for x, item in enumerate(items.tolist()):
+            categories = self.catalogue.of_item.row(item)
+            parts = self._affinity.score[categories]
+            order = np.lexsort((self.catalogue.categories.keys[categories], -parts))[:pieces]
+            fraction[x, : len(order)] = parts[order] / max(parts.sum(), 1e-300)
+            names.append([self.catalogue.categories.name(int(c)) for c in categories[order]])
+        return Grounds("category", "categories", fraction, text=names)
