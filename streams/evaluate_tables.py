@@ -8,8 +8,16 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS: Final = (("hr", "HR"), ("ndcg", "NDCG"), ("mrr", "MRR"), ("precision", "P"), ("recall", "R"), ("f1", "F1"))
-SPREAD: Final = (("coverage", "coverage"), ("gini", "Gini"), ("diversity", "ILD"), ("novelty", "novelty, bit"))
+ACCURACY: Final = (
+    ("hr", "HR"), ("hr_se", "±"), ("ndcg", "NDCG"), ("mrr", "MRR"), ("precision", "P"), ("recall", "R"), ("f1", "F1"),
+)  # fmt: skip
+SPREAD: Final = (
+    ("coverage", "coverage"), ("gini", "Gini"), ("diversity", "ILD"), ("novelty", "novelty"), ("short_lists", "short"),
+)  # fmt: skip
+SEGMENTS: Final = {
+    "reachable": "reach", "first event": "first", "cold user": "c.user", "warm user": "w.user", "cold item": "c.item",
+    "warm item": "w.item",
+}  # fmt: skip
 
 
 def show(report: dict[str, Any], console: Console) -> None:
@@ -19,29 +27,35 @@ def show(report: dict[str, Any], console: Console) -> None:
     if not report["scored"]:
         console.print("[yellow]Nothing was scored: there is no positive event after the warm-up.[/yellow]")
         return
-    console.print(_sources(report, n))
+    console.print(_sources(report, ACCURACY, f"Lists of {n}"))
     console.print(_segments(report, n))
+    console.print(_sources(report, SPREAD, "What is shown"))
     if report["ratings"] is not None:
         console.print(_ratings(report["ratings"]))
 
 
-def _sources(report: dict[str, Any], n: int) -> Table:
-    table = Table("source", *(f"{title}@{n}" for _, title in COLUMNS), *(title for _, title in SPREAD), title="Lists")
+def _sources(report: dict[str, Any], columns: tuple[tuple[str, str], ...], title: str) -> Table:
+    """A row per source."""
+    table = Table("source", *(heading for _, heading in columns), title=title)
     for name, row in report["sources"].items():
-        measured = [_estimate(row, key) for key, _ in COLUMNS]
-        spread = [_number(row[key]) for key, _ in SPREAD]
-        table.add_row(name, *measured, *spread, style="bold" if name == "fused" else None)
+        table.add_row(name, *(_number(row[key]) for key, _ in columns), style=_style(name))
     return _right(table)
 
 
 def _segments(report: dict[str, Any], n: int) -> Table:
-    """HR by segment, one column per source."""
-    names = list(report["sources"])
-    table = Table("segment", "lists", *names, title=f"HR@{n} by what was known")
-    for segment, first in report["segments"][names[0]].items():
-        if first["n"]:
-            table.add_row(segment, f"{first['n']:,}", *(_number(report["segments"][name][segment]["hr"]) for name in names))
+    """HR of every source by segment; below it the number of lists."""
+    segments = next(iter(report["segments"].values()))
+    used = {key: heading for key, heading in SEGMENTS.items() if segments[key]["n"]}
+    table = Table("source", *used.values(), title=f"HR@{n}: reachable items, first events, cold and warm users and items")
+    for name, measured in report["segments"].items():
+        table.add_row(name, *(_number(measured[key]["hr"]) for key in used), style=_style(name))
+    table.add_section()
+    table.add_row("lists", *(f"{segments[key]['n']:,}" for key in used))
     return _right(table)
+
+
+def _style(name: str) -> str | None:
+    return "bold" if name == "fused" else None
 
 
 def _ratings(ratings: dict[str, Any]) -> Table:
@@ -53,18 +67,17 @@ def _ratings(ratings: dict[str, Any]) -> Table:
 
 
 def _right(table: Table) -> Table:
+    for column in table.columns:
+        column.no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
-        column.no_wrap = True
     return table
 
 
-def _estimate(row: dict[str, Any], key: str) -> str:
-    return f"{row[key]:.4f} ±{row[key + '_se']:.4f}" if key == "hr" else f"{row[key]:.4f}"
-
-
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 class PlotUnavailableError(RuntimeError):

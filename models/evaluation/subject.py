@@ -1,0 +1,26 @@
+"""The recommender as something that is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from models.evaluation.prequential import Query
+from models.events import Event, Item, ItemVector
+from models.recommender import Recommender
+
+
+class RecommenderSubject:
+    """Lists of every source and fused, in one go. `repeats`: whether own items may come again (None: as configured)."""
+
+    def __init__(self, model: Recommender, *, repeats: bool | None = None) -> None:
+        self.model = model
+        self.repeats = repeats
+
+    def lists(self, query: Query, n: int) -> Mapping[str, Sequence[str]]:
+        return self.model.lists(query.user_id, n, context=query.context, repeats=self.repeats)
+
+    def predict(self, user_id: str, item_id: str) -> float | None:
+        return self.model.predict(user_id, item_id)
+
+    def learn(self, event: Event | Item | ItemVector) -> None:
+        self.model.learn(event)
