@@ -26,7 +26,7 @@ from streams.replica import Replica
 from streams.settings import ROLES, Settings
 from streams.text_encoder import TextEncoder, create_encoder
 from streams.transport import OutRecord
-from streams.vector_store import VectorStore, VectorStoreUnavailable
+from streams.vector_store import VectorStore, VectorStoreError, VectorStoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Worker:
             return None
         try:
             return await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
-        except VectorStoreUnavailable as problem:
+        except VectorStoreError as problem:  # away, late, or not ours to read: lists never depend on it
             log.warning("Qdrant does not answer, the replicated vectors do: %s", problem)
             self.metrics.qdrant_failures.inc()
             return None

@@ -108,9 +108,11 @@ def decode_item(key: bytes | None, value: bytes | None, now_ms: int, limits: eve
 
 
 def text_of(event: Click | Purchase | Review) -> ItemText | None:
-    """What the embedder has to know of this event: a review's text, or that an earlier review is gone."""
-    text = ". ".join(part for part in (event.title.strip(), event.text.strip()) if part) if isinstance(event, Review) else ""
-    if isinstance(event, Review) and event.rating is not None and text:
+    """What the embedder has to know of this event: a review's words, or that an earlier review is gone."""
+    if not isinstance(event, Review):
+        return None
+    text = ". ".join(part for part in (event.title.strip(), event.text.strip()) if part)
+    if event.rating is not None and text:
         kind = "review"
     elif event.retracts is not None:
         kind = "removal"
@@ -122,7 +124,7 @@ def text_of(event: Click | Purchase | Review) -> ItemText | None:
         item_id=event.item_id,
         user_id=event.user_id,
         timestamp_ms=event.timestamp_ms,
-        rating=event.rating if isinstance(event, Review) else None,
+        rating=event.rating,
         text=text,
         retracts=event.retracts,
     )

@@ -81,10 +81,10 @@ def test_a_review_becomes_a_point_and_its_words_a_candidate(river: Flow) -> None
     review = Review(
         event_id="r1",
         user_id="bob",
-        item_id="stove",
+        item_id="bag",
         timestamp_ms=now_ms(),
         rating=5,
-        text="A small camping stove, perfect for hiking trips with my tent in the mountains.",
+        text="A warm sleeping bag, perfect for hiking trips with my tent in the mountains.",
     )
     river.send("reviews", review)
     until(lambda: river.metric("freshet_qdrant_points", collection="items") == 7, "seven items in Qdrant")

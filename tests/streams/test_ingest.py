@@ -93,12 +93,17 @@ def test_a_review_without_words_has_nothing_to_embed():
         ("reviews", Review(event_id="r2", rating=1, text="worse", retracts="r1", **BASE), "review"),
         ("reviews", Review(event_id="r2", rating=1, retracts="r1", **BASE), "removal"),
         ("reviews", Review(event_id="r2", retracts="r1", **BASE), "removal"),
-        ("purchases", Purchase(event_id="p2", retracts="r1", **BASE), "removal"),
     ],
 )
 def test_what_is_taken_back_is_told_to_the_embedder(topic, event, kind):
     (text,) = Sent().handle(record(f"p.{topic}", b"ada", encode(event))).texts()
     assert (text.kind, text.retracts, text.item_id) == (kind, "r1", "dune")
+
+
+def test_a_returned_purchase_has_no_words_to_take_back():
+    sent = Sent().handle(record("p.purchases", b"ada", encode(Purchase(event_id="p2", retracts="p1", **BASE))))
+    assert not sent.texts()
+    assert msgspec.json.decode(sent.records["interactions"][0][2], type=Interaction).kind == "retraction"
 
 
 def test_an_item_is_described_and_a_tombstone_takes_that_back():
