@@ -67,8 +67,27 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
     content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
 
+    max_sequence_pairs: Annotated[
+        int, _doc("cells of each of the two tables of pairs in order (8 bytes each)", ge=4096, le=4_000_000_000)
+    ] = 64_000_000
+    sequence_items: Annotated[int, _doc("sequence and proximity look at so many of the user's newest items", ge=1, le=4096)] = 10
+    sequence_decay: Annotated[float, _doc("sequence: weight of an item over that of the next newer one", gt=0, le=1)] = 0.8
+    proximity_share: Annotated[float, _doc("part of an item's popularity taken out of its proximity", ge=0, le=1)] = 0.3
+    embedding_dim: Annotated[int, _doc("length of the vectors of the next-item embedding", ge=4, le=1024)] = 64
+    embedding_items: Annotated[int, _doc("items with such vectors (8 bytes * length each)", ge=16, le=10_000_000)] = 200_000
+    embedding_scan: Annotated[int, _doc("items, the last taken, among which the embedding looks", ge=16, le=1_000_000)] = 8192
+    embedding_context: Annotated[int, _doc("embedding: context of so many of the user's newest items", ge=1, le=4096)] = 20
+    embedding_decay: Annotated[float, _doc("embedding: weight of an item over that of the next newer one", gt=0, le=1)] = 0.85
+    embedding_negatives: Annotated[int, _doc("embedding: other items each step compares with", ge=1, le=1024)] = 16
+    embedding_replays: Annotated[int, _doc("embedding: steps on earlier events with each new one", ge=0, le=1024)] = 20
+    embedding_rate: Annotated[float, _doc("embedding: length of a step on a new event", gt=0, le=10)] = 0.05
+    embedding_replay_rate: Annotated[float, _doc("embedding: length of a step on an earlier event", gt=0, le=10)] = 0.03
+    embedding_shrink: Annotated[float, _doc("embedding: pull of its vectors towards 0", ge=0, le=1)] = 0.01
+
     # fusion
-    fusion: Annotated[Literal["rrf", "weighted"], _doc("how sources become one list")] = "rrf"
+    fusion: Annotated[Literal["rrf", "weighted", "learned"], _doc("how sources become one list")] = "learned"
+    fusion_rate: Annotated[float, _doc("learned fusion: length of a step", gt=0, le=10)] = 0.08
+    fusion_memory: Annotated[int, _doc("learned fusion: events over which rankings are compared", ge=10, le=1_000_000)] = 500
     rrf_k: Annotated[float, _doc("reciprocal rank fusion: 1 / (k + rank)", gt=0, le=10_000)] = 60.0
     alpha: Annotated[float, _doc("weighted fusion: weight of collaborative filtering", ge=0, le=1000)] = 0.7
     beta: Annotated[float, _doc("weighted fusion: weight of popularity and content", ge=0, le=1000)] = 0.2

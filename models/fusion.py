@@ -97,6 +97,9 @@ class Fusion(Protocol):
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """The user took item `taken` (an index; perhaps no candidate) when this union could have been offered: test, learn."""
 
+    def forget_item(self, item: int) -> None:
+        """The index will stand for another item."""
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What has been learned, by name."""
 
@@ -124,6 +127,9 @@ class ReciprocalRank:
 
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Nothing: ranks are all there is."""
+
+    def forget_item(self, item: int) -> None:
+        """Nothing is known of single items."""
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {}
@@ -156,6 +162,9 @@ class Weighted:
 
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Nothing: the weights are given."""
+
+    def forget_item(self, item: int) -> None:
+        """Nothing is known of single items."""
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {}
@@ -190,4 +199,10 @@ def _weigh(scores: Array, weights: Array, out: Array) -> None:
 
 def build(config: Config, sources: list[Source]) -> Fusion:
     """The fusion that the configuration names."""
-    return ReciprocalRank(config, sources) if config.fusion == "rrf" else Weighted(config, sources)
+    if config.fusion == "rrf":
+        return ReciprocalRank(config, sources)
+    if config.fusion == "weighted":
+        return Weighted(config, sources)
+    from models.fusion_learned import Learned  # here: it builds on this module
+
+    return Learned(config, sources)

@@ -27,6 +27,7 @@ from models.sources.base import Query, State
 from models.sources.item_cf import ItemCF
 from models.sources.user_cf import UserCF
 from models.taste import taste
+from models.training import Trainer
 from models.vectors import Vectors
 
 _S = TypeVar("_S")
@@ -56,7 +57,8 @@ class Recommender:
         self.fusion = fusion.build(self.config, self.sources)
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources)
         self.fold = Fold(
-            self.config, self.history, self.catalogue, self.vectors, [*self.sources, self.ratings, self.asking]
+            self.config, self.history, self.catalogue, self.vectors,
+            [*self.sources, self.ratings, self.asking, Trainer(self.asking, self.fusion, self.history)],
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- learning

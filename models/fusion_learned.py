@@ -1,0 +1,256 @@
+"""Fusion learned online: which source to trust, for whom and how far, learned from what users take next.
+
+*Features.* Each source gives a candidate four: v = score / (its largest score among the candidates), sqrt(v),
+log(1 + 1000 v) / 7 and 10 / (10 + r) with r the candidate's place by this source (0 is the first; what lies behind the source's
+own list gets one common place). The candidate itself gives three, centred over the candidates: log(1 + events), log(1 + age),
+log(1 + time since it was last taken), both times counted in positive events.
+
+*Model.* s = f . (w_shared + w_context), p = softmax(s) over the candidates: listwise (ListNet with one relevant item, Cao et al.
+2007). Context is how much is known of the user (0, 1-4, 5-19, 20 or more items). It starts as a sum of scores and reciprocal
+ranks of all sources alike, and every positive event whose item was a candidate is one step of AdaGrad (Duchi et al. 2011) on
+-log p(taken), tested before it is learned.
+
+*Shares.* An item's score is p, the estimated probability that the user takes it rather than another candidate. It is divided
+among the sources in proportion to what each adds to s, where it adds.
+
+*Falling back.* The discounted gain of the learned ranking and of every source alone is averaged over the last events; while the
+learned one is clearly below the best source, that source alone ranks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.config import Config
+from models.fusion import Union
+from models.kernel import kernel
+from models.rows import Array, grown
+from models.sources.base import Query, Source
+
+PER_SOURCE: Final = 4
+OWN: Final = 3
+ROWS: Final = 5
+"""Shared weights, and those of four contexts."""
+_LOG: Final = 1.0 / 7.0
+_RANK: Final = 10.0
+_OWN_SCALE: Final = 0.2
+_FIRST_SQUARES: Final = 0.1
+_JUDGED: Final = 10
+"""Places of a list that count for the gain."""
+
+
+@kernel
+def _features(scores: Array, ranks: Array, items: Array, behind: float, clock: int, events: Array, first: Array, last: Array,
+              out: Array) -> None:  # fmt: skip
+    """Features of all candidates into `out` (n, 4 S + 3)."""
+    count = len(items)
+    sources = scores.shape[0]
+    for s in range(sources):
+        top = 0.0
+        for x in range(count):
+            top = max(top, scores[s, x])
+        for x in range(count):
+            v = scores[s, x] / top if top > 0.0 else 0.0
+            r = ranks[s, x]
+            at = PER_SOURCE * s
+            out[x, at] = v
+            if v > 0.0:
+                out[x, at + 1] = _RANK / (_RANK + (r - 1 if r > 0 else behind))
+                out[x, at + 2] = np.sqrt(v)
+                out[x, at + 3] = np.log1p(1000.0 * v) * _LOG
+            else:
+                out[x, at + 1] = 0.0
+                out[x, at + 2] = 0.0
+                out[x, at + 3] = 0.0
+    at = PER_SOURCE * sources
+    mean = np.zeros(OWN)
+    for x in range(count):
+        i = items[x]
+        out[x, at] = np.log1p(float(events[i]))
+        out[x, at + 1] = np.log1p(float(clock - first[i]))
+        out[x, at + 2] = np.log1p(float(clock - last[i]))
+        for a in range(OWN):
+            mean[a] += out[x, at + a]
+    for x in range(count):
+        for a in range(OWN):
+            out[x, at + a] = _OWN_SCALE * (out[x, at + a] - mean[a] / count)
+
+
+@kernel
+def _softmax(features: Array, count: int, weights: Array, context: int, out: Array) -> None:
+    """p of the candidates into `out` (n,)."""
+    width = features.shape[1]
+    together = weights[0] + weights[context]
+    highest = -1e300
+    for x in range(count):
+        s = 0.0
+        for k in range(width):
+            s += features[x, k] * together[k]
+        out[x] = s
+        highest = max(highest, s)
+    mass = 0.0
+    for x in range(count):
+        out[x] = np.exp(out[x] - highest)
+        mass += out[x]
+    for x in range(count):
+        out[x] /= mass
+
+
+@kernel
+def _learn(features: Array, count: int, weights: Array, squares: Array, context: int, taken: int, p: Array, rate: float) -> None:
+    """One step of AdaGrad on -log p(taken)."""
+    width = features.shape[1]
+    gradient = np.zeros(width)
+    for x in range(count):
+        error = (1.0 if x == taken else 0.0) - p[x]
+        for k in range(width):
+            gradient[k] += error * features[x, k]
+    for k in range(width):
+        g = gradient[k]
+        for row in (0, context):
+            squares[row, k] += g * g
+            weights[row, k] += rate * g / np.sqrt(squares[row, k])
+
+
+@kernel
+def _divide(features: Array, count: int, weights: Array, context: int, p: Array, shares: Array) -> None:
+    """p of each candidate divided among the sources that add to its score."""
+    together = weights[0] + weights[context]
+    sources = shares.shape[0]
+    for x in range(count):
+        total = 0.0
+        knowing = 0
+        for s in range(sources):
+            part = 0.0
+            for a in range(PER_SOURCE):
+                part += features[x, PER_SOURCE * s + a] * together[PER_SOURCE * s + a]
+            part = max(part, 0.0)
+            shares[s, x] = part
+            total += part
+            knowing += features[x, PER_SOURCE * s] > 0.0
+        for s in range(sources):
+            if total > 0.0:
+                shares[s, x] *= p[x] / total
+            else:
+                shares[s, x] = p[x] / knowing if features[x, PER_SOURCE * s] > 0.0 else 0.0
+
+
+@kernel
+def _alone(scores: Array, source: int, shares: Array) -> None:
+    """Only one source has a share: its score as a part of the sum of its scores."""
+    total = 0.0
+    for x in range(scores.shape[1]):
+        total += scores[source, x]
+    for s in range(scores.shape[0]):
+        for x in range(scores.shape[1]):
+            shares[s, x] = scores[s, x] / total if s == source and total > 0.0 else 0.0
+
+
+def context_of(items: int) -> int:
+    """The row of weights for a user of so many items."""
+    return 1 + int(items >= 1) + int(items >= 5) + int(items >= 20)
+
+
+class Learned:
+    """See the module. `weights` (5, 4 S + 3): row 0 is shared, the others belong to contexts."""
+
+    complete = True
+    learns = True
+
+    def __init__(self, config: Config, sources: list[Source]) -> None:
+        self.rate = config.fusion_rate
+        self.behind = 2.0 * config.candidates
+        self.count = len(sources)
+        width = PER_SOURCE * len(sources) + OWN
+        self.weights: npt.NDArray[np.float64] = np.zeros((ROWS, width))
+        self.weights[0, 0 : width - OWN : PER_SOURCE] = 0.5
+        self.weights[0, 1 : width - OWN : PER_SOURCE] = 1.0
+        self.squares: npt.NDArray[np.float64] = np.full((ROWS, width), _FIRST_SQUARES)
+        self.gains: npt.NDArray[np.float64] = np.zeros(len(sources) + 1)
+        """Moving average of the gain of each source alone, and of the learned ranking last."""
+        self.clock = 0
+        """Positive events so far."""
+        self.events: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        self.first: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        self.last: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        self._memory = config.fusion_memory
+        self._features: npt.NDArray[np.float64] = np.zeros((0, width))
+        self._p: npt.NDArray[np.float64] = np.zeros(0)
+        self._shares: npt.NDArray[np.float64] = np.zeros((len(sources), 0))
+
+    # -------------------------------------------------------------------------------------------- asking
+    def shares(self, union: Union, query: Query) -> npt.NDArray[np.float64]:
+        n = self._look(union)
+        best = self.fallback()
+        shares = self._shares[:, :n]
+        if best is not None and union.counts[best] > 0:
+            _alone(union.scores, best, shares)
+            return shares
+        context = context_of(len(query.profile))
+        _softmax(self._features, n, self.weights, context, self._p)
+        _divide(self._features, n, self.weights, context, self._p, shares)
+        return shares
+
+    def fallback(self) -> int | None:
+        """The source that ranks alone because the learned ranking is clearly worse, or None."""
+        if self.clock < self._memory or not self.count:
+            return None
+        best = int(np.argmax(self.gains[:-1]))
+        # the average of `memory` gains of at most 1, most of them 0, has a standard error of about sqrt(mean / memory)
+        margin = 2.0 * float(np.sqrt(max(self.gains[best], 1e-9) / self._memory))
+        return best if self.gains[-1] < self.gains[best] - margin else None
+
+    # -------------------------------------------------------------------------------------------- learning
+    def learn(self, union: Union, query: Query, taken: int) -> None:
+        """Test, then learn."""
+        n = self._look(union, taken)
+        places = np.flatnonzero(union.items == taken)
+        if len(places):
+            place, context = int(places[0]), context_of(len(query.profile))
+            _softmax(self._features, n, self.weights, context, self._p)
+            self._judge(union, place)
+            _learn(self._features, n, self.weights, self.squares, context, place, self._p, self.rate)
+        else:
+            self.gains -= self.gains / self._memory
+        if self.events[taken] == 0:
+            self.first[taken] = self.clock
+        self.events[taken] += 1
+        self.last[taken] = self.clock
+        self.clock += 1
+
+    def _judge(self, union: Union, place: int) -> None:
+        """Average the gain of the learned ranking and of each source."""
+        own = self._p[: union.n]
+        ranks = np.append(union.ranks[:, place] - 1, int((own > own[place]).sum()))
+        listed = (ranks >= 0) & (ranks < _JUDGED)
+        gain = np.where(listed, 1.0 / np.log2(np.maximum(ranks, 0) + 2.0), 0.0)
+        self.gains += (gain - self.gains) / self._memory
+
+    def _look(self, union: Union, taken: int = -1) -> int:
+        """Features of the union's candidates; their number."""
+        n = union.n
+        if n > len(self._p):
+            size = max(n, 2 * len(self._p), 64)
+            self._features, self._p = np.zeros((size, self._features.shape[1])), np.zeros(size)
+            self._shares = np.zeros((self.count, size))
+        span = max(int(union.items.max(initial=-1)), taken) + 1
+        self.events, self.first, self.last = grown(self.events, span), grown(self.first, span), grown(self.last, span)
+        if n:
+            _features(
+                union.scores, union.ranks, union.items, self.behind, self.clock, self.events, self.first, self.last,
+                self._features,
+            )  # fmt: skip
+        return n
+
+    def forget_item(self, item: int) -> None:
+        if item < len(self.events):
+            self.events[item] = self.first[item] = self.last[item] = 0
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {
+            "weights": self.weights, "squares": self.squares, "gains": self.gains, "clock": np.array([self.clock]),
+            "events": self.events, "first": self.first, "last": self.last,
+        }  # fmt: skip

@@ -1,0 +1,173 @@
+"""Embedding: what comes next, given a weighted mean of what came before.
+
+Two vectors per item, learned online by sampled softmax: score(i) = bias_i + context . out_i, context = mean of the input
+vectors of the newest items, each weighing a fixed part of the next newer one (FISM, Kabbur, Ning & Karypis 2013, as context of
+Rendle, Freudenthaler & Schmidt-Thieme's FPMC 2010). Each positive event is one step; steps on random places of the profiles of
+users who were active before (experience replay) keep what was learned from being overwritten.
+
+What gradient steps have learned depends on the order of arrival and cannot be taken back: it is no part of the exact state. A
+user who is forgotten leaves the replays; what their events have moved in the vectors of items stays.
+
+find() looks at the `embedding_scan` items taken most recently; score() knows all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.kernel import kernel
+from models.rows import Array, grown
+from models.sources import embedding_kernels as kernels
+from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
+
+_REPLAY_USERS: Final = 65_536
+"""Users of the newest positive events, among whom replays choose."""
+_SPREAD: Final = 20.0
+"""A score of exp(-20) of the best is as good as none."""
+
+
+@kernel
+def _best(
+    items: Array, affinity: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int, found: Array, scores: Array
+) -> int:  # fmt: skip
+    m = 0
+    for x in range(len(items)):
+        if allowed(items[x], open_items, seen, stamp):
+            m = push(found, scores, keys, m, k, items[x], np.float64(affinity[x]))
+    settle(found, scores, keys, m)
+    return m
+
+
+class Embedding(Source):
+    """See the module. A step costs (negatives + context) * dim multiplications, some microseconds."""
+
+    name = "embedding"
+    family = Family.COLLABORATIVE
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        config = self.config
+        self.bound = config.embedding_items
+        dim = config.embedding_dim
+        self.into: npt.NDArray[np.float32] = np.zeros((16, dim), np.float32)
+        self.out: npt.NDArray[np.float32] = np.zeros((16, dim), np.float32)
+        self.bias: npt.NDArray[np.float32] = np.zeros(16, np.float32)
+        self.alive: npt.NDArray[np.uint8] = np.zeros(16, np.uint8)
+        """Per item: 1 once it has vectors."""
+        self.random: npt.NDArray[np.uint64] = np.array([config.seed * 2 + 1], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        self._recent: npt.NDArray[np.int32] = np.full(min(config.embedding_scan, self.bound), -1, np.int32)
+        self._recent_place: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
+        self._recent_next = self._recent_count = 0
+        self._past: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
+        self._taught = 0
+        self._scratch: npt.NDArray[np.float32] = np.zeros((2, dim), np.float32)
+        self._context: npt.NDArray[np.float32] = np.zeros(dim, np.float32)
+        self._affinity: npt.NDArray[np.float32] = np.zeros(len(self._recent), np.float32)
+        self._total = self._top = 0.0
+
+    def ensure(self, users: int, items: int) -> None:
+        items = min(items, self.bound)
+        if items > len(self.alive):
+            self.into, self.out = grown(self.into, items, self.bound), grown(self.out, items, self.bound)
+            self.bias, self.alive = grown(self.bias, items, self.bound), grown(self.alive, items, self.bound)
+            old = len(self._recent_place)
+            self._recent_place = grown(self._recent_place, items, self.bound)
+            self._recent_place[old:] = -1
+
+    # -------------------------------------------------------------------------------------------- learning
+    def taught(self, step: Step) -> None:
+        if step.item >= self.bound:
+            return
+        self._meet(step.item)
+        self._remember(step.user)
+        config, profiles = self.config, self.history.profiles
+        kernels.learn(
+            self.into, self.out, self.bias, self.alive, profiles.data, profiles.rows, step.user, step.item,
+            self._past, min(self._taught, _REPLAY_USERS), config.embedding_replays, config.embedding_context,
+            config.embedding_decay, config.embedding_rate, config.embedding_replay_rate, config.embedding_shrink,
+            config.embedding_negatives, self.random, self._recent[: self._recent_count], self._scratch,
+        )  # fmt: skip
+
+    def _meet(self, item: int) -> None:
+        """Give a new item vectors (from its id, not from the order of arrival) and note it as recent."""
+        if not self.alive[item]:
+            seed = np.array([int(self.history.items.keys[item]) | 1], np.uint64)
+            kernels.born(self.into, self.out, self.bias, item, seed)
+            self.alive[item] = 1
+        if self._recent_place[item] < 0:
+            place = self._recent_next
+            if self._recent[place] >= 0:
+                self._recent_place[self._recent[place]] = -1
+            self._recent[place], self._recent_place[item] = item, place
+            self._recent_next = (place + 1) % len(self._recent)
+            self._recent_count = max(self._recent_count, place + 1)
+
+    def _remember(self, user: int) -> None:
+        """Note the user of a positive event for replays."""
+        self._past = grown(self._past, min(self._taught + 1, _REPLAY_USERS), _REPLAY_USERS)
+        self._past[self._taught % _REPLAY_USERS] = user
+        self._taught += 1
+
+    def forget_item(self, item: int) -> None:
+        if item < len(self.alive):
+            self.alive[item] = 0
+
+    # -------------------------------------------------------------------------------------------- asking
+    def find(self, query: Query, found: Found) -> int:
+        config, recent = self.config, self._recent[: self._recent_count]
+        profile = query.profile
+        self._total = kernels.context_of(
+            self.into, profile, len(profile), config.embedding_context, config.embedding_decay, self.alive, self._context
+        )
+        if not self._total:
+            return 0
+        kernels.affinities(self.out, self.bias, self._context, recent, self._affinity)
+        keys = self.history.items.keys
+        count = _best(
+            recent, self._affinity, query.open, query.seen, query.stamp, keys, query.k, found.items, found.scores
+        )
+        if count:
+            self._top = float(found.scores[0])
+            scores = found.scores[:count]
+            np.exp(np.maximum(scores - self._top, -_SPREAD), out=scores)
+        return count
+
+    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        if not self._total:
+            out[:] = 0.0
+            return
+        affinity = np.empty(len(items), np.float32)
+        known = items < len(self.alive)
+        inside = np.where(known, items, 0).astype(np.int32)
+        kernels.affinities(self.out, self.bias, self._context, inside, affinity)
+        usable = known & (self.alive[inside] != 0)
+        out[:] = np.where(usable, np.exp(np.clip(affinity - self._top, -_SPREAD, 0.0)), 0.0)
+
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        """The items of the context that pull hardest towards each item, by their part of context . out_i."""
+        config, pieces = self.config, self.config.reasons_per_source
+        newest = query.profile["item"][::-1][: config.embedding_context]
+        known = np.flatnonzero((newest < len(self.alive)) & (self.alive[np.minimum(newest, len(self.alive) - 1)] != 0))
+        weight = config.embedding_decay ** known.astype(np.float64)
+        context = newest[known]
+        pull = np.maximum(self.out[items] @ self.into[context].T * weight, 0.0)
+        pull = pull / np.maximum(pull.sum(axis=1, keepdims=True), 1e-12)
+        order = np.argsort(-pull, axis=1, kind="stable")[:, :pieces]
+        fraction, because = np.zeros((len(items), pieces)), np.full((len(items), pieces), -1, np.int32)
+        fraction[:, : order.shape[1]] = np.take_along_axis(pull, order, axis=1)
+        because[:, : order.shape[1]] = context[order]
+        return Grounds("leads_to", "leads_to_history", fraction, item=because)
+
+    # -------------------------------------------------------------------------------------------- housekeeping
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {
+            "into": self.into, "out": self.out, "bias": self.bias, "alive": self.alive, "random": self.random,
+            "recent": self._recent, "past": self._past, "places": self._recent_place,
+            "counters": np.array([self._recent_next, self._recent_count, self._taught], np.int64),
+        }  # fmt: skip
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        return {"embedded_items": (int(self.alive.sum()), self.bound)}

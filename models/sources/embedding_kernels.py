@@ -1,0 +1,162 @@
+"""Kernels of the next-item embedding. All numbers are float32.
+
+Sums may be re-associated here (eight additions at a time), as nowhere else in the model: what is learned by gradient steps is not
+part of the exact state. These kernels call none of other files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import numba as nb
+import numpy as np
+
+from models.rows import Array
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SUMS: Final = {"reassoc", "contract", "nsz"}
+IN_RATE: Final = 3.0
+"""Input vectors learn faster: each takes part in the context of many targets, but only by its small weight in it."""
+BIAS_RATE: Final = 0.2
+FAR_BACK: Final = 64
+"""The longest context."""
+
+
+def _kernel(function: _F) -> _F:
+    return cast(_F, nb.njit(cache=True, fastmath=_SUMS)(function))
+
+
+@_kernel
+def draw(state: Array, bound: int) -> int:
+    """A number below `bound` from the generator in `state[0]` (xorshift64*, Vigna 2016)."""
+    x = state[0]
+    x ^= x >> np.uint64(12)
+    x ^= x << np.uint64(25)
+    x ^= x >> np.uint64(27)
+    state[0] = x
+    return np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33)) % bound
+
+
+@_kernel
+def born(into: Array, out: Array, bias: Array, item: int, seed: Array) -> None:
+    """First vectors of an item: uniform noise of standard deviation 0.1 and 0.05."""
+    for a in range(into.shape[1]):
+        into[item, a] = (np.float32(draw(seed, 1 << 24)) / np.float32(1 << 23) - np.float32(1)) * np.float32(0.1732)
+        out[item, a] = (np.float32(draw(seed, 1 << 24)) / np.float32(1 << 23) - np.float32(1)) * np.float32(0.0866)
+    bias[item] = 0
+
+
+@_kernel
+def context_of(into: Array, profile: Array, end: int, items: int, decay: float, alive: Array, context: Array) -> float:
+    """Mean of the input vectors of the `items` profile entries before `end`, the newest first, each weighing `decay` of the next
+    newer one. Returns the sum of the weights, 0 if there is no such vector."""
+    context[:] = 0
+    total = np.float32(0)
+    weight = np.float32(1)
+    for x in range(end - 1, max(-1, end - 1 - items), -1):
+        j = profile[x].item
+        if j < len(alive) and alive[j] != 0:
+            for a in range(into.shape[1]):
+                context[a] += weight * into[j, a]
+            total += weight
+        weight *= np.float32(decay)
+    if total > 0:
+        for a in range(into.shape[1]):
+            context[a] /= total
+    return total
+
+
+@_kernel
+def step(
+    into: Array, out: Array, bias: Array, alive: Array, profile: Array, place: int, items: int, decay: float,
+    rate: float, shrink: float, negatives: int, random: Array, pool: Array, scratch: Array,
+) -> None:  # fmt: skip
+    """One step of sampled softmax: the item at `place` of a profile against `negatives` items of `pool`, given those before it.
+
+    Rendle & Freudenthaler's FPMC with Kabbur, Ning & Karypis' FISM as its context; `scratch` is (2, dim).
+    """
+    dim = into.shape[1]
+    context, gradient = scratch[0], scratch[1]
+    target = profile[place].item
+    total = context_of(into, profile, place, items, decay, alive, context)
+    if total == 0 or target >= len(alive) or alive[target] == 0:
+        return
+    ids = np.empty(negatives + 1, np.int64)
+    score = np.empty(negatives + 1, np.float32)
+    ids[0] = target
+    for x in range(1, negatives + 1):
+        ids[x] = pool[draw(random, len(pool))]
+    highest = np.float32(-1e9)
+    for x in range(negatives + 1):
+        s = bias[ids[x]]
+        for a in range(dim):
+            s += context[a] * out[ids[x], a]
+        score[x] = s
+        highest = max(highest, s)
+    mass = np.float32(0)
+    for x in range(negatives + 1):
+        score[x] = np.exp(score[x] - highest)
+        mass += score[x]
+    gradient[:] = 0
+    keep = np.float32(1 - rate * shrink)
+    for x in range(negatives + 1):
+        j = ids[x]
+        if x > 0 and j == target:
+            continue
+        error = (np.float32(1) if x == 0 else np.float32(0)) - score[x] / mass
+        by = np.float32(rate) * error
+        for a in range(dim):
+            gradient[a] += error * out[j, a]
+            out[j, a] = out[j, a] * keep + by * context[a]
+        bias[j] += np.float32(BIAS_RATE) * by
+    weight = np.float32(1)
+    for x in range(place - 1, max(-1, place - 1 - items), -1):
+        j = profile[x].item
+        if j < len(alive) and alive[j] != 0:
+            by = np.float32(rate * IN_RATE) * weight / total
+            keep = np.float32(1) - np.float32(rate * shrink) * weight
+            for a in range(dim):
+                into[j, a] = into[j, a] * keep + by * gradient[a]
+        weight *= np.float32(decay)
+
+
+@_kernel
+def place_of(profile: Array, item: int) -> int:
+    """Where the item stands in a profile, or -1."""
+    for x in range(len(profile) - 1, -1, -1):
+        if profile[x].item == item:
+            return x
+    return -1
+
+
+@_kernel
+def learn(
+    into: Array, out: Array, bias: Array, alive: Array, data: Array, rows: Array, user: int, item: int,
+    past: Array, pasts: int, replays: int, items: int, decay: float, rate: float, replay_rate: float, shrink: float,
+    negatives: int, random: Array, pool: Array, scratch: Array,
+) -> None:  # fmt: skip
+    """A step on the event just learned and `replays` steps on random places in the profiles of users who were active before."""
+    profile = data[rows[user].start : rows[user].start + rows[user].size]
+    place = place_of(profile, item)
+    if place > 0:
+        step(into, out, bias, alive, profile, place, items, decay, rate, shrink, negatives, random, pool, scratch)
+    for _ in range(replays):
+        other = past[draw(random, pasts)]
+        size = rows[other].size
+        if size < 2:
+            continue
+        profile = data[rows[other].start : rows[other].start + size]
+        place = 1 + draw(random, size - 1)
+        step(into, out, bias, alive, profile, place, items, decay, replay_rate, shrink, negatives, random, pool, scratch)
+
+
+@_kernel
+def affinities(out: Array, bias: Array, context: Array, items: Array, result: Array) -> None:
+    """bias_i + context . out_i for each of `items`."""
+    for x in range(len(items)):
+        i = items[x]
+        s = bias[i]
+        for a in range(out.shape[1]):
+            s += context[a] * out[i, a]
+        result[x] = s

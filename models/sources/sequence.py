@@ -1,0 +1,350 @@
+"""What follows what: counts over the order in which people take items.
+
+A user's sequence are the items of the positive events of the window, oldest first, runs of the same item taken once. Two places
+of it that are g <= 20 apart count W(g) = exp(-(g - 1) / 5), in thousandths, for the pair (earlier, later); S_ij is the sum over
+all users. Whatever changes a sequence (events that come late, leave or are taken back) changes just the pairs across the changed
+place, so the counts are always those of the windows as they are.
+
+*Sequence*, directed, the sequential rules of Ludewig & Jannach (2018) with another weight:
+    score(i) = sum over the user's newest L items j of decay^age(j) * S_ji / (sum_x S_jx + 1)
+*Proximity*, both directions, T = S + S', with a part of the popularity of the target taken out:
+    score(i) = sum over j of decay^age(j) * T_ji / (T_j + 1)^(1 - a) / (T_i + 1)^a,   T_i = sum_x T_ix
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.kernel import kernel
+from models.pairs import Pairs, add, lookup
+from models.rows import Array, grown
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
+
+SPAN: Final = 20
+"""The largest distance of two places that count for each other."""
+ONE: Final = 1000
+WEIGHTS: Final = np.rint(ONE * np.exp(-np.arange(SPAN) / 5.0)).astype(np.int64)
+"""W(1) .. W(20) in thousandths."""
+
+
+@kernel
+def sequence_of(data: Array, rows: Array, user: int, positive_rating: int, out: Array) -> int:
+    """The user's sequence into `out`; its length."""
+    n = 0
+    start = rows[user].start
+    for k in range(start, start + rows[user].size):
+        item = data[k].item
+        if item < 0 or (data[k].kind == 2 and data[k].rating < positive_rating):
+            continue
+        if n == 0 or out[n - 1] != item:
+            out[n] = item
+            n += 1
+    return n
+
+
+@kernel
+def _same(old: Array, new: Array, result: Array) -> None:
+    """Lengths of the common beginning and of the common end of two sequences (which do not overlap) into `result`."""
+    short = min(len(old), len(new))
+    head = 0
+    while head < short and old[head] == new[head]:
+        head += 1
+    tail = 0
+    while tail < short - head and old[len(old) - 1 - tail] == new[len(new) - 1 - tail]:
+        tail += 1
+    result[0] = head
+    result[1] = tail
+
+
+@kernel
+def _count(
+    sequence: Array, head: int, tail: int, sign: int, weights: Array, begin: int,
+    data: Array, rows: Array, free: Array, overflowed: Array, totals: Array,
+    back_data: Array, back_rows: Array, back_free: Array, back_overflowed: Array, back_totals: Array,
+    ahead: Array, behind: Array, bound: int, last: bool,
+) -> int:  # fmt: skip
+    """Count all pairs of a sequence but those within its first `head` or its last `tail` places. Pairs before the number `begin`
+    have been counted already. Returns the number of the pair for which there was no memory, or -1."""
+    n = len(sequence)
+    number = 0
+    for b in range(head, n):
+        for g in range(1, len(weights) + 1):
+            a = b - g
+            if a < 0 or a >= n - tail:
+                if a < 0:
+                    break
+                continue
+            number += 1
+            if number <= begin:
+                continue
+            i = sequence[a]
+            j = sequence[b]
+            delta = sign * weights[g - 1]
+            if not add(data, rows, free, overflowed, totals, i, j, delta, bound, last):
+                return number - 1
+            if not add(back_data, back_rows, back_free, back_overflowed, back_totals, j, i, delta, bound, last):
+                add(data, rows, free, overflowed, totals, i, j, -delta, bound, last)
+                return number - 1
+            ahead[i] += delta
+            behind[j] += delta
+    return -1
+
+
+class Order:
+    """The counts S, kept by rows and by columns, and their sums."""
+
+    def __init__(self, state: State) -> None:
+        config = state.config
+        self.state = state
+        self.following = Pairs(config.max_sequence_pairs, config.max_neighbours)
+        self.preceding = Pairs(config.max_sequence_pairs, config.max_neighbours)
+        self.ahead: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        """Per item: sum of its counts as the earlier one."""
+        self.behind: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        self._old: npt.NDArray[np.int32] = np.zeros(config.window_events + 1, np.int32)
+        self._new: npt.NDArray[np.int32] = np.zeros(config.window_events + 1, np.int32)
+        self._old_length = 0
+        self._same: npt.NDArray[np.int64] = np.zeros(2, np.int64)
+
+    def ensure(self, items: int) -> None:
+        self.following.ensure(items)
+        self.preceding.ensure(items)
+        self.ahead, self.behind = grown(self.ahead, items), grown(self.behind, items)
+
+    def before(self, step: Step) -> None:
+        if step.positive:
+            self._old_length = self._read(step.user, self._old)
+
+    def after(self, step: Step) -> None:
+        if not step.positive:
+            return
+        old, new = self._old[: self._old_length], self._new[: self._read(step.user, self._new)]
+        _same(old, new, self._same)
+        self._count(new, 1)
+        self._count(old, -1)
+
+    def _read(self, user: int, out: npt.NDArray[np.int32]) -> int:
+        history = self.state.history
+        return int(sequence_of(history.windows.data, history.windows.rows, user, history.positive_rating, out))
+
+    def _count(self, sequence: npt.NDArray[np.int32], sign: int) -> None:
+        """Count a sequence up to what both have in common, making room as it is needed."""
+        one, other, begin, last = self.following, self.preceding, 0, False
+        head, tail = int(self._same[0]), int(self._same[1])
+        one.pool.room_for(4)
+        other.pool.room_for(4)
+        while begin >= 0:
+            begin = int(_count(
+                sequence, head, tail, sign, WEIGHTS, begin,
+                one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
+                other.pool.data, other.pool.rows, other.pool.free, other.overflowed, other.totals,
+                self.ahead, self.behind, one.max_neighbours, last,
+            ))  # fmt: skip
+            if begin >= 0:
+                held = len(one.pool.data) + len(other.pool.data)
+                one.pool.room_for(len(one.pool.data))
+                other.pool.room_for(len(other.pool.data))
+                last = len(one.pool.data) + len(other.pool.data) == held
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        tables = {f"following_{name}": array for name, array in self.following.arrays().items()}
+        tables |= {f"preceding_{name}": array for name, array in self.preceding.arrays().items()}
+        return tables | {"ahead": self.ahead, "behind": self.behind}
+
+
+# ------------------------------------------------------------------------------------------------ asking
+@kernel
+def _directed(
+    profile: Array, length: int, decay: float, data: Array, rows: Array, ahead: Array, score: Array, touched: Array, count: Array
+) -> None:  # fmt: skip
+    n = 0
+    age = 1.0
+    for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[x].item
+        part = age / (ahead[j] + ONE)
+        age *= decay
+        for c in range(rows[j].start, rows[j].start + rows[j].cap):
+            if data[c].count != 0:
+                i = data[c].item
+                if score[i] == 0.0:
+                    touched[n] = i
+                    n += 1
+                score[i] += part * data[c].count
+    count[0] = n
+
+
+@kernel
+def _undirected(
+    profile: Array, length: int, decay: float, share: float, data: Array, rows: Array, back_data: Array, back_rows: Array,
+    ahead: Array, behind: Array, score: Array, touched: Array, count: Array,
+) -> None:  # fmt: skip
+    n = 0
+    age = 1.0
+    for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[x].item
+        part = age / ((ahead[j] + behind[j] + ONE) / ONE) ** (1.0 - share) / ONE
+        age *= decay
+        for c in range(rows[j].start, rows[j].start + rows[j].cap):
+            if data[c].count != 0:
+                i = data[c].item
+                if score[i] == 0.0:
+                    touched[n] = i
+                    n += 1
+                score[i] += part * data[c].count
+        for c in range(back_rows[j].start, back_rows[j].start + back_rows[j].cap):
+            if back_data[c].count != 0:
+                i = back_data[c].item
+                if score[i] == 0.0:
+                    touched[n] = i
+                    n += 1
+                score[i] += part * back_data[c].count
+    count[0] = n
+    for x in range(n):
+        i = touched[x]
+        score[i] /= ((ahead[i] + behind[i] + ONE) / ONE) ** share
+
+
+@kernel
+def _best(
+    score: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
+) -> int:  # fmt: skip
+    m = 0
+    for x in range(count[0]):
+        i = touched[x]
+        if allowed(i, open_items, seen, stamp):
+            m = push(items, scores, keys, m, k, i, score[i])
+    settle(items, scores, keys, m)
+    return m
+
+
+@kernel
+def _evidence(
+    profile: Array, length: int, decay: float, share: float, both: bool, data: Array, rows: Array, ahead: Array, behind: Array,
+    wanted: Array, score: Array, fraction: Array, because: Array,
+) -> None:  # fmt: skip
+    """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
+    pieces = fraction.shape[1]
+    for x in range(len(wanted)):
+        i = wanted[x]
+        age = 1.0
+        for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+            j = profile[p].item
+            counted = float(lookup(data, rows, j, i))
+            if both:
+                counted += lookup(data, rows, i, j)
+                part = age * counted / ((ahead[j] + behind[j] + ONE) / ONE) ** (1.0 - share) / ONE
+                part /= ((ahead[i] + behind[i] + ONE) / ONE) ** share
+            else:
+                part = age * counted / (ahead[j] + ONE)
+            age *= decay
+            if part <= fraction[x, pieces - 1]:
+                continue
+            e = pieces - 1
+            while e > 0 and fraction[x, e - 1] < part:
+                fraction[x, e] = fraction[x, e - 1]
+                because[x, e] = because[x, e - 1]
+                e -= 1
+            fraction[x, e] = part
+            because[x, e] = j
+        for e in range(pieces):
+            fraction[x, e] = min(1.0, fraction[x, e] / score[i]) if score[i] > 0.0 else 0.0
+
+
+class _Ordered(Source):
+    """What both sources share."""
+
+    family = Family.COLLABORATIVE
+    both = False
+
+    def __init__(self, state: State, order: Order, *, keeps: bool) -> None:
+        super().__init__(state)
+        self.order = order
+        self.keeps = keeps
+        """Whether this instance is the one that counts; the other reads what it has counted."""
+        self._scratch = Accumulator()
+
+    def ensure(self, users: int, items: int) -> None:
+        self._scratch.ensure(items)
+        if self.keeps:
+            self.order.ensure(items)
+
+    def before(self, step: Step) -> None:
+        if self.keeps:
+            self.order.before(step)
+
+    def after(self, step: Step) -> None:
+        if self.keeps:
+            self.order.after(step)
+
+    def _add_up(self, query: Query) -> None:
+        """Scores of all items into the scratch."""
+        raise NotImplementedError
+
+    def find(self, query: Query, found: Found) -> int:
+        scratch = self._scratch
+        scratch.reset()
+        self._add_up(query)
+        return int(_best(
+            scratch.score, scratch.touched, scratch.count, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
+            found.items, found.scores,
+        ))  # fmt: skip
+
+    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        self._scratch.gather(items, out)
+
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        config, order, table = self.config, self.order, self.order.following.pool
+        shape = (len(items), config.reasons_per_source)
+        fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
+        _evidence(
+            query.profile, config.sequence_items, config.sequence_decay, config.proximity_share, self.both,
+            table.data, table.rows, order.ahead, order.behind, items, self._scratch.score, fraction, because,
+        )  # fmt: skip
+        return Grounds("goes_with" if self.both else "follows", "goes_with_history", fraction, item=because)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return self.order.arrays() if self.keeps else {}
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        if not self.keeps:
+            return {}
+        following, preceding = self.order.following.pool, self.order.preceding.pool
+        return {"sequence_cells": (following.used + preceding.used, following.max_cells + preceding.max_cells)}
+
+
+class Sequence(_Ordered):
+    """What follows what the user took last."""
+
+    name = "sequence"
+
+    @classmethod
+    def build(cls, state: State) -> list[Source]:
+        order = Order(state)
+        return [Sequence(state, order, keeps=True), Proximity(state, order, keeps=False)]
+
+    def _add_up(self, query: Query) -> None:
+        config, order, scratch, table = self.config, self.order, self._scratch, self.order.following.pool
+        _directed(
+            query.profile, config.sequence_items, config.sequence_decay, table.data, table.rows, order.ahead,
+            scratch.score, scratch.touched, scratch.count,
+        )  # fmt: skip
+
+
+class Proximity(_Ordered):
+    """What is taken near, before or after, what the user took last."""
+
+    name = "proximity"
+    both = True
+
+    def _add_up(self, query: Query) -> None:
+        config, order, scratch = self.config, self.order, self._scratch
+        table, back = self.order.following.pool, self.order.preceding.pool
+        _undirected(
+            query.profile, config.sequence_items, config.sequence_decay, config.proximity_share,
+            table.data, table.rows, back.data, back.rows, order.ahead, order.behind,
+            scratch.score, scratch.touched, scratch.count,
+        )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Training of the fusion, test then learn: before a positive event is learned, what could have been offered is compared with what
+was taken."""
+
+from __future__ import annotations
+
+from models.asking import Asking
+from models.fusion import Fusion
+from models.history import History
+from models.sources.base import Step
+
+
+class Trainer:
+    """Follows the fold (see `fold.Follower`); acts before an event enters, when everything is as it was for the list."""
+
+    def __init__(self, asking: Asking, fusion: Fusion, history: History) -> None:
+        self.asking, self.fusion, self.history = asking, fusion, history
+
+    def before(self, step: Step) -> None:
+        """A positive event of an item that could have been in the user's list: one step of learning."""
+        if not self.fusion.learns or step.sign < 0 or not step.positive:
+            return
+        query = self.asking.query(self.history.users.name(step.user), 1)
+        if query.seen[step.item] == query.stamp:
+            return
+        self.fusion.learn(self.asking.candidates(query, complete=self.fusion.complete), query, step.item)
+
+    def ensure(self, users: int, items: int) -> None:
+        """Nothing: the arrays of the fusion grow by themselves."""
+
+    def after(self, step: Step) -> None:
+        """Nothing."""
+
+    def taught(self, step: Step) -> None:
+        """Nothing."""
+
+    def forget_user(self, user: int) -> None:
+        """Nothing: weights belong to nobody."""
+
+    def forget_item(self, item: int) -> None:
+        """The index will stand for another item."""
+        self.fusion.forget_item(item)
