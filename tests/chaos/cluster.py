@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from kafka import KafkaProducer
 
@@ -87,6 +87,12 @@ class Cluster:
         self.workers[number].kill()
         self.workers[number].wait()
 
+    def revive(self) -> None:
+        """What a process manager does: start those again which ended because the broker was away when they began."""
+        for number, code in self.dead().items():
+            assert code == 1, f"worker {number} ended with {code}"
+            self.start(number)
+
     def wait_exit(self, number: int = 0) -> int:
         return self.workers[number].wait(PATIENCE_S)
 
@@ -147,6 +153,6 @@ class Cluster:
             copies = self.copies()
         return Count(len(wanted), len(wanted - copies.keys()), sum(copies.values()) - len(copies))
 
-    def dead(self) -> dict[int, Any]:
+    def dead(self) -> dict[int, int | None]:
         """Workers that ended though nobody asked them to, with their exit codes."""
         return {number: worker.poll() for number, worker in self.workers.items() if worker.poll() is not None}

@@ -128,6 +128,7 @@ def test_everything_at_random(broker: EmbeddedKafka, tmp_path: Path) -> None:
         cluster.feed(rate, seconds)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
+            cluster.revive()
             number = chance.randrange(2)
             match chance.choice(["terminate", "terminate", "kill", "broker"]):
                 case "broker":
@@ -144,6 +145,7 @@ def test_everything_at_random(broker: EmbeddedKafka, tmp_path: Path) -> None:
                     time.sleep(chance.choice([0, 2, 7]))
                     cluster.start(number)
             time.sleep(chance.uniform(2, 9))
+        cluster.revive()
         count = cluster.count()
         assert (count.sent, count.lost) == (int(rate * seconds), 0)
         assert count.repeated <= (kills + 1) * UNCOMMITTED_S * rate
