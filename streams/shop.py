@@ -29,7 +29,7 @@ ShopEvent = Event | Impression
 TRAITS: Final = 4  # hidden dimensions of items and shoppers beyond category and style
 TRAIT_WEIGHT: Final = 0.5
 OTHER_STYLE: Final = 0.3  # interest in the own category's other styles
-ELSEWHERE: Final = 0.02  # interest in categories that are not the shopper's own
+ELSEWHERE: Final = 0.004  # interest in categories that are not the shopper's own
 FAME: Final = 1.5  # searches lead to the best known item exp(FAME) times as easily as to the least known one
 BESTSELLER: Final = 0.08  # ... and in the best known items there, which appeal a little to everybody
 
@@ -47,7 +47,7 @@ class ShopOptions(Struct, frozen=True, kw_only=True):
     items: int = 480  # at the opening
     max_items: int = 600  # items come in during the run until there are so many
     item_every_ms: int = 2_000
-    shoppers: int = 600  # at the same time; whoever leaves is replaced by a new one
+    shoppers: int = 1_000  # at the same time; whoever leaves is replaced by a new one
     visits: float = 40.0  # of one shopper, in the mean, before leaving for good
     search_share: float = 0.3  # of the visits, without a list
     attention: float = 0.6  # position k is looked at with probability k**-attention

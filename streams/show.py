@@ -10,12 +10,14 @@ import msgspec
 from aiokafka.partitioner import murmur2
 from kafka import TopicPartition
 from kafka.errors import KafkaError
+from msgspec.structs import replace
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.events import POPULAR, Evidence, RecommendationList, Recommended
+from models import explain
+from models.events import POPULAR, RecommendationList, Recommended
 from streams.settings import Settings
 from streams.tail import POLL_MS, TailError, consumer, newest, partitions
 
@@ -130,11 +132,7 @@ def _shares(item: Recommended) -> str:
 
 
 def _because(item: Recommended, titles: Mapping[str, str]) -> str:
-    weighty = sorted(item.reasons, key=lambda reason: -reason.weight)[:REASONS]
-    return "; ".join(words(reason, titles) for reason in weighty)
-
-
-def words(reason: Evidence, titles: Mapping[str, str]) -> str:
-    """A reason as a person would say it. A kind we have no words for is named as it is."""
-    item = name_of(reason.item_id, titles) if reason.item_id else ""
-    return f"{reason.kind} {item or reason.text or reason.count or ''}".strip()
+    """The weightiest reasons in words, with the titles of the items they name."""
+    named = [replace(reason, item_id=titles.get(reason.item_id or "", reason.item_id)) for reason in item.reasons]
+    sentence = explain.words(replace(item, reasons=named), REASONS)
+    return sentence.removeprefix(f"{item.item_id}: ").removesuffix(".")
