@@ -1,4 +1,4 @@
-"""Make .venv and install the project into it: visibly, once, and again only when the requirements change. Standard library only."""
+"""Make .venv and install the project into it: visibly, once, and again only when requirements change. Standard library only."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def wanted() -> str:
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> int:
-    return subprocess.run(command, cwd=ROOT, env=env).returncode
+    return subprocess.run(command, cwd=ROOT, env=env).returncode  # noqa: S603  our own commands
 
 
 def create() -> None:
@@ -66,6 +66,9 @@ def main() -> None:
     print(f"setting up {VENV.name} (Python {sys.version.split()[0]}), once", flush=True)
     create()
     install()
+    print("compiling the model's kernels, once", flush=True)
+    if run(str(VENV / "bin" / "python"), "-c", "from models.warm import warm_up; warm_up()") != 0:
+        sys.exit("the model does not run here, see above")
     STAMP.write_text(wanted())
     print(f"set up in {time.monotonic() - started:.0f} s", flush=True)
 

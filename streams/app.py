@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from prometheus_client.core import Metric
 
 from models import events
 from models.events import Reason, Refusal
+from models.warm import warm_up
 from streams import clock, transport
 from streams.attribute import Attribute
 from streams.embed import Embedder, ItemVectorRecord, MalformedLine, decode
@@ -183,8 +185,16 @@ class Worker:
             yield replica_family(self.replica.lag())
             yield from size_families(self.learner.sizes())
 
+    def _warm_up(self) -> None:
+        """Before Kafka counts on us: compiling holds up everything else."""
+        if self.learner is not None:
+            started = time.perf_counter()
+            warm_up(self.settings.model)
+            log.info("the model's kernels were ready after %.1f s", time.perf_counter() - started)
+
     def run(self) -> int:
         """Until a signal or a failure; returns the exit code."""
+        self._warm_up()
         port = self.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
         log.info("metrics on http://%s:%d/metrics, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
         worker = faust.Worker(

@@ -1,0 +1,41 @@
+"""Compile every kernel before the first event needs it: seconds once per version, then read from the disk cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.config import Config
+from models.events import Click, Erasure, Item, ItemVector, Purchase, Review
+from models.recommender import Recommender
+
+_DIM = 8
+
+
+def warm_up(config: Config | None = None) -> None:
+    """Take a throw-away recommender through everything that can happen to one. Nothing is kept but compiled code."""
+    model = Recommender(config)
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        vector = rng.normal(size=_DIM).astype("<f4")
+        model.learn(Item(item_id=f"i{k}", title="t", categories=[f"c{k % 3}"]))
+        model.learn(ItemVector(item_id=f"i{k}", vector=vector.tobytes(), texts=1, model="warm"))
+    for k in range(160):
+        user, item, time = f"u{k % 9}", f"i{(k * k) % 12}", 1 + k * 3_600_000
+        model.learn(Click(event_id=f"c{k}", user_id=user, item_id=item, timestamp_ms=time, context={"device": "phone"}))
+        if k % 4 == 0:
+            model.learn(Review(event_id=f"r{k}", user_id=user, item_id=item, timestamp_ms=time, rating=float(1 + k % 5)))
+        if k % 5 == 0:
+            model.learn(Purchase(event_id=f"p{k}", user_id=user, item_id=item, timestamp_ms=time))
+    model.learn(Click(event_id="x", user_id="u1", item_id="i1", timestamp_ms=9, retracts="c1"))
+    for user in ("u1", "u2", "nobody"):
+        model.recommend(user, 5)
+        model.recommend(user, 5, near=[("i1", 0.5)], context={"device": "phone"})
+        model.taste(user)
+        model.predict(user, "i1")
+        model.similar_users(user)
+    model.popular(5)
+    model.similar_items("i1")
+    model.remove_item("i2")
+    model.learn(Erasure(request_id="q", user_id="u2", timestamp_ms=10**10))
+    model.digest()
+    model.sizes()
