@@ -72,19 +72,35 @@ def _reasons(
             reasons[place].append(Evidence(kind=grounds.rest_kind, weight=rest))
 
 
-_WORDS: Final[dict[str, str]] = {
-    "similar_to": "people who like {item} like it too",
-    "similar_to_history": "it goes with other things you took",
+WORDS: Final[dict[str, str]] = {
+    "similar_to": "{count} people who took {item} took it too",
+    "similar_to_history": "it was taken with other things you took",
     "similar_users": "{count} people with your taste took it",
+    "follows": "it is often taken after {item}",
+    "goes_with": "it is often taken about the same time as {item}",
+    "goes_with_history": "it is often taken near other things you took",
+    "leads_to": "{item} leads to it",
+    "leads_to_history": "what you took leads to it",
+    "said_alike": "people say of it what they say of {item}",
+    "category": "you go for {text}",
+    "categories": "you go for things like it",
     "popular": "{count} people took it",
-    "trending": "it is wanted now (half-life {text})",
+    "trending": "it is in demand now",
 }
+"""Kind of evidence -> what it says, with the fields of `Evidence`. Other kinds are named as they are."""
+_QUOTED: Final = frozenset({"said_alike"})
+"""Kinds whose text is a quotation."""
 
 
 def words(recommended: Recommended, most: int = 3) -> str:
     """The strongest reasons as one sentence."""
     said = []
     for evidence in recommended.reasons[:most]:
-        template = _WORDS.get(evidence.kind, evidence.kind.replace("_", " "))
-        said.append(template.format(item=evidence.item_id or "", count=evidence.count or 0, text=evidence.text or ""))
+        template = WORDS.get(evidence.kind)
+        part = evidence.kind.replace("_", " ")
+        if template is not None:
+            part = template.format(item=evidence.item_id or "", count=evidence.count or 0, text=evidence.text or "")
+        if evidence.kind in _QUOTED and evidence.text:
+            part += f', like: "{evidence.text}"'
+        said.append(part)
     return f"{recommended.item_id}: {'; '.join(dict.fromkeys(said)) or 'no reason is known'}."

@@ -1,0 +1,1 @@
+"""One suite for every candidate source (`suite.SourceContract`), one file per source."""

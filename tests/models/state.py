@@ -1,0 +1,42 @@
+"""The whole state of a model as something that can be compared."""
+
+from __future__ import annotations
+
+from models import Recommender
+from models.sources.base import Query
+
+
+def full_state(model: Recommender) -> dict[str, object]:
+    """Everything that learning can change, by name (scratch arrays are not among it)."""
+    history = model.history
+    state: dict[str, object] = {
+        "digest": model.digest(),
+        "sizes": model.sizes(),
+        "ignored": model.ignored(),
+        "erased": dict(model.fold.erased),
+        "now": history.now_ms,
+        "users": list(history.users.names),
+        "items": list(history.items.names),
+        "windows": [history.window(u).tobytes() for u in range(history.users.span)],
+        "profiles": [history.profile(u).tobytes() for u in range(history.users.span)],
+        "factors": model.ratings.factors.checksum() if model.ratings.factors else "",
+    }
+    parts = {"catalogue": model.catalogue, "vectors": model.vectors, "ratings": model.ratings, "fusion": model.fusion}
+    for name, part in {**parts, **{s.name: s for s in model.sources}}.items():
+        for key, array in part.arrays().items():
+            state[f"{name}.{key}"] = (array.shape, array.tobytes())
+    return state
+
+
+def scores(model: Recommender, source_name: str, user: str, k: int = 40) -> dict[str, float]:
+    """What one source finds for a user: item -> score, the best first."""
+    query = ask(model, user, k)
+    union = model.asking.candidates(query, complete=False)
+    place = [s.name for s in model.sources].index(source_name)
+    count = int(union.counts[place])
+    items, found = union.found_items[place, :count].tolist(), union.found_scores[place, :count].tolist()
+    return {model.history.items.name(i): score for i, score in zip(items, found, strict=True)}
+
+
+def ask(model: Recommender, user: str | None, k: int = 40) -> Query:
+    return model.asking.query(user, k)
