@@ -97,6 +97,9 @@ class Fusion(Protocol):
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """The user took item `taken` (an index; perhaps no candidate) when this union could have been offered: test, learn."""
 
+    def ensure(self, items: int) -> None:
+        """Make place for so many items."""
+
     def forget_item(self, item: int) -> None:
         """The index will stand for another item."""
 
@@ -127,6 +130,9 @@ class ReciprocalRank:
 
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Nothing: ranks are all there is."""
+
+    def ensure(self, items: int) -> None:
+        """Nothing is known of single items."""
 
     def forget_item(self, item: int) -> None:
         """Nothing is known of single items."""
@@ -162,6 +168,9 @@ class Weighted:
 
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Nothing: the weights are given."""
+
+    def ensure(self, items: int) -> None:
+        """Nothing is known of single items."""
 
     def forget_item(self, item: int) -> None:
         """Nothing is known of single items."""

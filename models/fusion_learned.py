@@ -206,7 +206,7 @@ class Learned:
     # -------------------------------------------------------------------------------------------- learning
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Test, then learn."""
-        n = self._look(union, taken)
+        n = self._look(union)
         places = np.flatnonzero(union.items == taken)
         if len(places):
             place, context = int(places[0]), context_of(len(query.profile))
@@ -229,21 +229,22 @@ class Learned:
         gain = np.where(listed, 1.0 / np.log2(np.maximum(ranks, 0) + 2.0), 0.0)
         self.gains += (gain - self.gains) / self._memory
 
-    def _look(self, union: Union, taken: int = -1) -> int:
+    def _look(self, union: Union) -> int:
         """Features of the union's candidates; their number."""
         n = union.n
         if n > len(self._p):
             size = max(n, 2 * len(self._p), 64)
             self._features, self._p = np.zeros((size, self._features.shape[1])), np.zeros(size)
             self._shares = np.zeros((self.count, size))
-        span = max(int(union.items.max(initial=-1)), taken) + 1
-        self.events, self.first, self.last = grown(self.events, span), grown(self.first, span), grown(self.last, span)
         if n:
             _features(
                 union.scores, union.ranks, union.items, self.behind, self.clock, self.events, self.first, self.last,
                 self._features,
             )  # fmt: skip
         return n
+
+    def ensure(self, items: int) -> None:
+        self.events, self.first, self.last = grown(self.events, items), grown(self.first, items), grown(self.last, items)
 
     def forget_item(self, item: int) -> None:
         if item < len(self.events):

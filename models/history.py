@@ -20,6 +20,7 @@ from models import window as kernels
 from models.config import Config
 from models.interning import Interner
 from models.rows import Array, RowPool, grown, release
+from models.takers import Takers
 from models.window import DEAD, EVENT, PROFILE, WEIGHT_ONE
 
 CLICK: Final = 0
@@ -65,6 +66,8 @@ class History:
         """Users whose profile holds the item: n_i of every similarity."""
         self.inverse_root: npt.NDArray[np.float64] = np.zeros(16, np.float64)
         """1 / sqrt(takers), 0 where there are none."""
+        self.users_of = Takers(config.item_users, 2 * config.max_events)
+        """Per item, the most recent users whose profile holds it."""
         self.now_ms = 0
         """High-water mark of event time: the only clock."""
         self.events = 0
@@ -90,6 +93,7 @@ class History:
             self.item_events = grown(self.item_events, index + 1)
             self.takers = grown(self.takers, index + 1)
             self.inverse_root = grown(self.inverse_root, index + 1)
+            self.users_of.ensure(len(self.item_events))
             self._slot = np.full(len(self.item_events), -1, np.int32)
         return index
 
@@ -194,3 +198,4 @@ class History:
             takers = int(self.takers[step.item]) + change
             self.takers[step.item] = takers
             self.inverse_root[step.item] = 1.0 / takers**0.5 if takers else 0.0
+            (self.users_of.join if change > 0 else self.users_of.leave)(step.item, step.user)

@@ -25,7 +25,8 @@ class Trainer:
         self.fusion.learn(self.asking.candidates(query, complete=self.fusion.complete), query, step.item)
 
     def ensure(self, users: int, items: int) -> None:
-        """Nothing: the arrays of the fusion grow by themselves."""
+        """Make place for so many items."""
+        self.fusion.ensure(items)
 
     def after(self, step: Step) -> None:
         """Nothing."""

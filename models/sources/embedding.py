@@ -144,7 +144,7 @@ class Embedding(Source):
         inside = np.where(known, items, 0).astype(np.int32)
         kernels.affinities(self.out, self.bias, self._context, inside, affinity)
         usable = known & (self.alive[inside] != 0)
-        out[:] = np.where(usable, np.exp(np.clip(affinity - self._top, -_SPREAD, 0.0)), 0.0)
+        out[:] = np.where(usable, np.exp(np.clip(affinity.astype(np.float64) - self._top, -_SPREAD, 0.0)), 0.0)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """The items of the context that pull hardest towards each item, by their part of context . out_i."""

@@ -35,7 +35,7 @@ def draw(state: Array, bound: int) -> int:
     x ^= x << np.uint64(25)
     x ^= x >> np.uint64(27)
     state[0] = x
-    return np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33)) % bound
+    return int(np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33)) % bound)
 
 
 @_kernel
@@ -64,7 +64,7 @@ def context_of(into: Array, profile: Array, end: int, items: int, decay: float, 
     if total > 0:
         for a in range(into.shape[1]):
             context[a] /= total
-    return total
+    return float(total)
 
 
 @_kernel
@@ -85,25 +85,27 @@ def step(
     ids = np.empty(negatives + 1, np.int64)
     score = np.empty(negatives + 1, np.float32)
     ids[0] = target
-    for x in range(1, negatives + 1):
-        ids[x] = pool[draw(random, len(pool))]
+    count = 1
+    for _ in range(negatives):
+        j = pool[draw(random, len(pool))]
+        if j != target:  # it would take part of its own probability away, and so be pushed without end
+            ids[count] = j
+            count += 1
     highest = np.float32(-1e9)
-    for x in range(negatives + 1):
+    for x in range(count):
         s = bias[ids[x]]
         for a in range(dim):
             s += context[a] * out[ids[x], a]
         score[x] = s
         highest = max(highest, s)
     mass = np.float32(0)
-    for x in range(negatives + 1):
+    for x in range(count):
         score[x] = np.exp(score[x] - highest)
         mass += score[x]
     gradient[:] = 0
     keep = np.float32(1 - rate * shrink)
-    for x in range(negatives + 1):
+    for x in range(count):
         j = ids[x]
-        if x > 0 and j == target:
-            continue
         error = (np.float32(1) if x == 0 else np.float32(0)) - score[x] / mass
         by = np.float32(rate) * error
         for a in range(dim):

@@ -11,44 +11,12 @@ Neighbours are found through the users of the user's items, at most `item_users`
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from models.kernel import kernel
-from models.rows import Array, RowPool, grown, reserve
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, clear, push, settle
-
-
-@kernel
-def _join(data: Array, rows: Array, free: Array, item: int, user: int, bound: int) -> bool:
-    """Put a user at the end of an item's row; the oldest leaves when `bound` are there. Whether one had to leave."""
-    size = rows[item].size
-    full = size >= bound or not reserve(data, rows, free, item, size + 1)
-    start = rows[item].start
-    if not full:
-        data[start + size] = user
-        rows[item].size = size + 1
-        return False
-    for k in range(start, start + size - 1):
-        data[k] = data[k + 1]
-    if size > 0:
-        data[start + size - 1] = user
-    return True
-
-
-@kernel
-def _leave(data: Array, rows: Array, item: int, user: int) -> None:
-    """Take a user out of an item's row."""
-    start = rows[item].start
-    size = rows[item].size
-    for k in range(start + size - 1, start - 1, -1):
-        if data[k] == user:
-            for x in range(k, start + size - 1):
-                data[x] = data[x + 1]
-            rows[item].size = size - 1
-            return
+from models.rows import Array, grown
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle
 
 
 @kernel
@@ -117,10 +85,6 @@ class UserCF(Source):
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
-        self.users_of = RowPool(np.int32, 2 * self.config.max_events)
-        """Row per item: the users whose profile holds it, in the order in which they came to it."""
-        self.displaced = 0
-        """Users who had to leave an item's row."""
         self._items = Accumulator()
         self._users = Accumulator()
         self._support: npt.NDArray[np.int32] = np.zeros(16, np.int32)
@@ -129,18 +93,9 @@ class UserCF(Source):
         self._weight: npt.NDArray[np.float64] = np.zeros(k)
 
     def ensure(self, users: int, items: int) -> None:
-        self.users_of.rows_for(items)
         self._items.ensure(items)
         self._users.ensure(users)
         self._support = grown(self._support, items)
-
-    def after(self, step: Step) -> None:
-        pool = self.users_of
-        if step.joined:
-            pool.room_for(2 * self.config.item_users)
-            self.displaced += _join(pool.data, pool.rows, pool.free, step.item, step.user, self.config.item_users)
-        elif step.left:
-            _leave(pool.data, pool.rows, step.item, step.user)
 
     def find(self, query: Query, found: Found) -> int:
         history, scratch = self.history, self._items
@@ -155,7 +110,7 @@ class UserCF(Source):
         )  # fmt: skip
 
     def _neighbours(self, user: int, profile: Array) -> int:
-        history, scratch, pool = self.history, self._users, self.users_of
+        history, scratch, pool = self.history, self._users, self.history.users_of.pool
         return _neighbours(
             profile, user, self.config.user_cf_items, self.config.user_cf_decay, pool.data, pool.rows, history.inverse_root,
             history.profiles.rows, scratch.score, scratch.touched, scratch.count, history.users.keys, len(self._near),
@@ -174,8 +129,6 @@ class UserCF(Source):
         count = self._neighbours(user, self.history.profile(user))
         return [(int(self._near[x]), float(self._weight[x])) for x in range(min(n, count))]
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"users_of": self.users_of.data[: self.users_of.used], "rows": self.users_of.rows}
-
     def sizes(self) -> dict[str, tuple[int, int]]:
-        return {"item_users": (self.users_of.used, self.users_of.max_cells)}
+        pool = self.history.users_of.pool
+        return {"item_users": (pool.used, pool.max_cells)}
