@@ -15,13 +15,15 @@ from aiokafka import ConsumerRecord
 from aiokafka.partitioner import murmur2
 
 from models import events
-from models.events import Click, Erasure, Interaction, Item, ItemText, Purchase, Reason, Refusal, Review
+from models.events import Click, Erasure, Impression, Interaction, Item, ItemText, Purchase, Reason, Refusal, Review
 from streams import clock
 from streams.dead_letters import dead_letter
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.transport import OutRecord
 
+Taken = Click | Purchase | Review | Item | Erasure
+"""What arrives on this agent's topics."""
 Produce = Callable[[str, Sequence[OutRecord]], Awaitable[Any]]
 """Sends records to a topic (by its name in the design) and returns when the broker has acknowledged all of them."""
 
@@ -84,11 +86,13 @@ class Ingest:
             if not isinstance(event, Erasure) and (said := text_of(event)) is not None:
                 outbox.put("item-texts", event.item_id, events.encode(said), record.timestamp)
 
-    def _decode(self, topic: str, record: ConsumerRecord, now_ms: int) -> events.Decoded | Refusal | None:
+    def _decode(self, topic: str, record: ConsumerRecord, now_ms: int) -> Taken | Refusal | None:
         """The event; None for the tombstone of an item."""
         if topic == "items":
             return decode_item(record.key, record.value, now_ms, self.settings.limits)
-        return events.decode(topic, record.value, now_ms=now_ms, limits=self.settings.limits)
+        event = events.decode(topic, record.value, now_ms=now_ms, limits=self.settings.limits)
+        assert not isinstance(event, Impression), "the attribute agent takes those"
+        return event
 
 
 def decode_item(key: bytes | None, value: bytes | None, now_ms: int, limits: events.Limits) -> Item | Refusal | None:

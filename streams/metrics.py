@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from models.events import INPUTS, Reason
 
-disable_created_metrics()  # they would double the number of series
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""

@@ -121,7 +121,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             problems.extend(_contradictions(settings))
         if problems or settings is None or model is None:
             raise SettingsError("wrong settings:\n  " + "\n  ".join(problems))
-        return msgspec.structs.replace(settings, model=model)
+        loaded: Settings = msgspec.structs.replace(settings, model=model)
+        return loaded
 
     @property
     def connection(self) -> Connection:
@@ -131,11 +132,11 @@ class Settings(Struct, frozen=True, kw_only=True):
             bootstrap=self.bootstrap,
             security_protocol=self.security_protocol,
             sasl_mechanism=self.sasl_mechanism,
-            sasl_username=self.sasl_username if sasl else None,
-            sasl_password=self.sasl_password if sasl else None,
-            ssl_cafile=(self.ssl_cafile or None) if tls else None,
-            ssl_certfile=(self.ssl_certfile or None) if tls else None,
-            ssl_keyfile=(self.ssl_keyfile or None) if tls else None,
+            sasl_username=self.sasl_username if sasl else "",
+            sasl_password=self.sasl_password if sasl else "",
+            ssl_cafile=self.ssl_cafile if tls else "",
+            ssl_certfile=self.ssl_certfile if tls else "",
+            ssl_keyfile=self.ssl_keyfile if tls else "",
         )
 
     @property

@@ -43,9 +43,7 @@ RECORDED = [
     (
         "purchases",
         b'{"event_id":"p1","user_id":"ada","item_id":"dune","timestamp_ms":1699999999000,"quantity":2,"price":9.5,"currency":"EUR"}',
-        Purchase(
-            event_id="p1", user_id="ada", item_id="dune", timestamp_ms=1699999999000, quantity=2, price=9.5, currency="EUR"
-        ),
+        Purchase(event_id="p1", user_id="ada", item_id="dune", timestamp_ms=1699999999000, quantity=2, price=9.5, currency="EUR"),
     ),
     (
         "reviews",
@@ -160,7 +158,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-fields = st.sampled_from(["event_id", "user_id", "item_id", "timestamp_ms", "rating", "text", "retracts", "context", "items", "list_id"])
+fields = st.sampled_from(
+    ["event_id", "user_id", "item_id", "timestamp_ms", "rating", "text", "retracts", "context", "items", "list_id"]
+)
 
 
 @given(topic=st.sampled_from(sorted(INPUTS)), changes=st.dictionaries(fields, json_values, max_size=4))
