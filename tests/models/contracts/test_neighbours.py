@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from models import Click, Config, Recommender
+from models.sources.neighbours import LONG, SETTINGS
+from tests.models.contracts.suite import SourceContract
+from tests.models.naive import Naive
+from tests.models.state import scores
+
+
+class TestNeighbours(SourceContract):
+    registered = "neighbours"
+    sources = tuple(setting.name for setting in SETTINGS)
+
+    def expected(self, naive: Naive, source: str, user: str) -> dict[str, float]:
+        """Only where no more users are near than are taken: the cut between equals is not repeated here."""
+        setting = next(setting for setting in SETTINGS if setting.name == source)
+        takers, events = naive.takers(), sum(len(naive.events(u)) for u in naive.users())
+        weight, match = defaultdict(float), {}
+        for age, (j, _) in enumerate(naive.profile(user)[::-1][: setting.items]):
+            for v in takers[j] - {user}:
+                weight[v] += setting.decay**age * math.log((events + 1) / len(takers[j]))
+                match.setdefault(v, j)
+        assert len(weight) <= setting.users
+        result = defaultdict(float)
+        for v, w in weight.items():
+            items = [item for item, _ in naive.profile(v)]
+            w /= math.sqrt(min(len(items), LONG) + 5)
+            place = items.index(match[v])
+            for q, i in enumerate(items):
+                if abs(q - place) <= setting.reach:
+                    fade = math.exp(-abs(q - place) / setting.spread) * (1 if q >= place else 0.5) if setting.spread else 1.0
+                    result[i] += w * fade
+        return {i: score / len(takers[i]) ** setting.share for i, score in result.items()}
+
+
+def test_by_hand() -> None:
+    """x: a b, z: c a; y has a. E = 5, 3 users have a: near by log(6 / 3) / sqrt(2 + 5). b comes after a, c before."""
+    model = Recommender(Config(sources=("neighbours",)))
+    for k, (user, item) in enumerate([("x", "a"), ("x", "b"), ("z", "c"), ("z", "a"), ("y", "a")]):
+        model.learn(Click(event_id=f"e{k}", user_id=user, item_id=item, timestamp_ms=k + 1))
+    near = math.log(6 / 3) / math.sqrt(7)
+    found = scores(model, "neighbours_session", "y")
+    assert list(found) == ["b", "c"]
+    assert math.isclose(found["b"], near * math.exp(-1 / 2))
+    assert math.isclose(found["c"], near * math.exp(-1 / 2) / 2)
+    assert len({round(score, 12) for score in scores(model, "neighbours_wide", "y").values()}) == 1
