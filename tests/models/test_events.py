@@ -158,9 +158,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-fields = st.sampled_from(
-    ["event_id", "user_id", "item_id", "timestamp_ms", "rating", "text", "retracts", "context", "items", "list_id"]
-)
+FIELDS = ["event_id", "user_id", "item_id", "timestamp_ms", "rating", "text", "retracts", "context", "items", "list_id"]
+fields = st.sampled_from(FIELDS)
 
 
 @given(topic=st.sampled_from(sorted(INPUTS)), changes=st.dictionaries(fields, json_values, max_size=4))
