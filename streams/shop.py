@@ -47,7 +47,7 @@ class ShopOptions(Struct, frozen=True, kw_only=True):
     items: int = 480  # at the opening
     max_items: int = 600  # items come in during the run until there are so many
     item_every_ms: int = 2_000
-    shoppers: int = 1_000  # at the same time; whoever leaves is replaced by a new one
+    shoppers: int = 1_500  # at the same time; whoever leaves is replaced by a new one
     visits: float = 40.0  # of one shopper, in the mean, before leaving for good
     search_share: float = 0.3  # of the visits, without a list
     attention: float = 0.6  # position k is looked at with probability k**-attention

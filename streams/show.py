@@ -21,7 +21,8 @@ from models.events import POPULAR, RecommendationList, Recommended
 from streams.settings import Settings
 from streams.tail import POLL_MS, TailError, consumer, newest, partitions
 
-REASONS: Final = 2  # of each item, the weightiest
+SOURCES: Final = 3  # of each item, the weightiest; all of them are in the JSON
+REASONS: Final = 2
 _decode = msgspec.json.Decoder(RecommendationList).decode
 
 
@@ -125,9 +126,9 @@ def name_of(item_id: str, titles: Mapping[str, str]) -> str:
 
 
 def _shares(item: Recommended) -> str:
-    """Each source's part of the score, the largest first, in per cent."""
+    """The parts that the strongest sources have in the score, in per cent."""
     total = sum(item.sources.values()) or 1.0
-    parts = sorted(item.sources.items(), key=lambda pair: -pair[1])
+    parts = sorted(item.sources.items(), key=lambda pair: -pair[1])[:SOURCES]
     return ", ".join(f"{escape(name)} {share / total:.0%}" for name, share in parts if share / total >= 0.01)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from models import Recommender
 from models.events import Click, Impression, Item, Purchase, Refusal, Review, decode, encode
 from streams.shop import Shop, ShopEvent, ShopOptions, Shown
 from streams.shop_words import CATEGORIES
@@ -187,28 +190,78 @@ def test_numbers_that_make_no_shop_are_refused(wrong: dict[str, float]) -> None:
 
 # ------------------------------------------------------------------------------------------------ it pays to learn
 Lists = Callable[[str], list[str]]
-EVENTS = 5_000
+EVENTS = 3_000
 
 
-def clicks_per_item(seed: int, learn: Callable[[ShopEvent], None], lists: Lists) -> float:
+class Interval(NamedTuple):
+    """Where a click-through rate lies: 2.58 standard errors (99 %) to both sides of what was counted."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, clicked: int, shown: int) -> Interval:
+        rate = clicked / shown
+        error = 2.58 * math.sqrt(rate * (1 - rate) / shown)
+        return cls(rate - error, rate + error)
+
+
+def clicks_per_item(seed: int, learn: Callable[[ShopEvent | Item], object], lists: Lists) -> Interval:
     """The click-through rate in the second half of a run of `EVENTS` events, in which only `learn` and `lists` touch the shop."""
-    shop = Shop(seed)
+    shop = Shop(seed, ShopOptions(shoppers=600))
+    for item in shop.catalogue():
+        learn(item)
     now, events, clicked, shown = NOW, 0, 0, 0
     while events < EVENTS:
         shopper = shop.visitor()
         items = lists(shopper.shopper_id)
         for event in shop.step(shopper, Shown("list", tuple(items)) if items else None, now):
-            learn(event)
             counts = events >= EVENTS // 2
             if isinstance(event, Impression):
                 shown += len(event.items) * counts
-            else:
-                events += 1
-                now += 5
-                clicked += counts * (isinstance(event, Click) and event.list_id is not None)
-    return clicked / shown
+                continue
+            learn(event)
+            events += 1
+            now += 5
+            clicked += counts * (isinstance(event, Click) and event.list_id is not None)
+    return Interval.of(clicked, shown)
 
 
-def random_lists(seed: int) -> Lists:
+def with_random_lists(seed: int) -> Interval:
     items, rng = [item.item_id for item in Shop(seed).catalogue()], random.Random(seed)
-    return lambda user: rng.sample(items, 10)
+    return clicks_per_item(seed, lambda event: None, lambda user: rng.sample(items, 10))
+
+
+def with_the_most_clicked(seed: int) -> Interval:
+    """The ten most clicked items that the user has not clicked."""
+    counts: Counter[str] = Counter()
+    taken: dict[str, set[str]] = {}
+
+    def learn(event: ShopEvent | Item) -> None:
+        if isinstance(event, Click):
+            counts[event.item_id] += 1
+            taken.setdefault(event.user_id, set()).add(event.item_id)
+
+    def lists(user: str) -> list[str]:
+        own = taken.get(user, set())
+        return [item for item, _ in counts.most_common(10 + len(own)) if item not in own][:10]
+
+    return clicks_per_item(seed, learn, lists)
+
+
+def with_the_recommender(seed: int) -> Interval:
+    model = Recommender()
+    assert {type(source).__name__ for source in model.sources} >= {"ItemCF", "UserCF", "Popularity"}
+    return clicks_per_item(
+        seed,
+        lambda event: model.learn(event),  # type: ignore[arg-type]
+        lambda user: [line.item_id for line in model.recommend(user, 10)],
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2, 7])
+def test_the_more_a_recommender_knows_the_more_is_clicked(seed: int) -> None:
+    """Random lists < what most people click < what this person is likely to want."""
+    at_random, popular, learned = with_random_lists(seed), with_the_most_clicked(seed), with_the_recommender(seed)
+    assert at_random.high < popular.low
+    assert popular.high < learned.low
