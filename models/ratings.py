@@ -70,12 +70,16 @@ class Ratings:
         if self.factors is not None:
             self.factors.forget_item(item)
 
-    def predict(self, user: int, item: int) -> float:
-        """Expected rating, 1..5; -1 stands for an unknown user or item."""
+    def biases(self, user: int, item: int) -> float:
+        """mu + b_i + b_u, not clipped; -1 stands for an unknown user or item."""
         if not self.count:
             return UNKNOWN
         mean = self.total / self.count / 1000
-        expected = mean + self._item_bias(item, mean) + self._user_bias(user, mean)
+        return mean + self._item_bias(item, mean) + self._user_bias(user, mean)
+
+    def predict(self, user: int, item: int) -> float:
+        """Expected rating, 1..5; -1 stands for an unknown user or item."""
+        expected = self.biases(user, item)
         if self.factors is not None and self.factors.knows(user, item):
             expected = (expected + self.factors.predict(user, item)) / 2
         return min(5.0, max(1.0, expected))
