@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streams.evaluate_command import evaluate as evaluate_command
+from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
 from streams.replay import replay as replay_command
 from streams.settings import Settings, SettingsError, parse_roles
 
@@ -233,6 +234,7 @@ def demo(
 
 app.command("replay")(replay_command)
 app.command("evaluate")(evaluate_command)
+app.command("evaluate-ratings")(evaluate_ratings_command)
 
 
 def main() -> None:

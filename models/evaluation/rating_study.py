@@ -50,9 +50,9 @@ SYSTEMS: Final = (
     System("T-UserCF cosine", "users", "cosine", text=True),
     System("T-UserCF Pearson", "users", "pearson", text=True),
     System("ItemCF cosine", "items", "cosine"),
-    System("ItemCF adjusted cosine", "items", "adjusted"),
+    System("ItemCF adj. cosine", "items", "adjusted"),
     System("T-ItemCF cosine", "items", "cosine", text=True),
-    System("T-ItemCF adjusted cosine", "items", "adjusted", text=True),
+    System("T-ItemCF adj. cosine", "items", "adjusted", text=True),
 )
 
 
