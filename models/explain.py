@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -20,62 +21,60 @@ def explained(
     """The list: `items` (n,) the best first, with their `shares` (S, n)."""
     parts: list[dict[str, float]] = [{} for _ in items]
     reasons: list[list[Evidence]] = [[] for _ in items]
-    for source, share in zip(sources, shares, strict=True):
-        places = np.flatnonzero(share)
-        if not len(places):
+    for source, share in zip(sources, shares.tolist(), strict=True):
+        places = [place for place, weight in enumerate(share) if weight]
+        if not places:
             continue
+        for place in places:
+            parts[place][source.name] = share[place]
         grounds = source.evidence(query, items[places])
-        weights = share[places].tolist()
-        for place, weight in zip(places.tolist(), weights, strict=True):
-            parts[place][source.name] = weight
-        _reasons(grounds, places.tolist(), weights, reasons, history)
+        _reasons(grounds, places, share, reasons, history)
     names = history.items.names
-    out = []
-    for rank, (item, part, why) in enumerate(zip(items.tolist(), parts, reasons, strict=True), 1):
-        why.sort(key=_by_weight)
-        out.append(
-            Recommended(item_id=names[item] or "", rank=rank, score=sum(part.values()), sources=part, reasons=why)
+    lines: list[Recommended] = []
+    for item, part, why in zip(items.tolist(), parts, reasons, strict=True):
+        why.sort(key=_weight, reverse=True)
+        lines.append(
+            Recommended(item_id=names[item] or "", rank=len(lines) + 1, score=sum(part.values()), sources=part, reasons=why)
         )  # fmt: skip
-    return out
+    return lines
 
 
-def _by_weight(evidence: Evidence) -> float:
-    return -evidence.weight
+_weight = attrgetter("weight")
 
 
 def _reasons(
-    grounds: Grounds, places: list[int], weights: list[float], reasons: list[list[Evidence]], history: History
+    grounds: Grounds, places: list[int], share: list[float], reasons: list[list[Evidence]], history: History
 ) -> None:
-    """Turn one source's grounds into reasons whose weights sum to its shares."""
-    fraction = grounds.fraction.tolist()
+    """Turn one source's grounds into reasons whose weights sum to its share of each item."""
+    kind, rest_kind, names = grounds.kind, grounds.rest_kind, history.items.names
     because = None if grounds.item is None else grounds.item.tolist()
     number = None if grounds.number is None else grounds.number.tolist()
-    text, names, kind = grounds.text, history.items.names, grounds.kind
-    for x, place in enumerate(places):
-        weight, named = weights[x], 0.0
-        for e, part in enumerate(fraction[x]):
+    said = grounds.text
+    for x, fractions in enumerate(grounds.fraction.tolist()):
+        why = reasons[places[x]]
+        rest = weight = share[places[x]]
+        for e, part in enumerate(fractions):
             if part <= 0.0:
                 break
-            piece = weight * part
-            named += piece
-            reasons[place].append(
+            rest -= weight * part
+            why.append(
                 Evidence(
                     kind=kind,
-                    weight=piece,
+                    weight=weight * part,
                     item_id=None if because is None else names[because[x][e]],
                     count=None if number is None else number[x][e],
-                    text=None if text is None else text[x][e],
+                    text=None if said is None else said[x][e],
                 )
             )
-        rest = weight - named
         if abs(rest) > _NEGLIGIBLE:
-            reasons[place].append(Evidence(kind=grounds.rest_kind, weight=rest))
+            why.append(Evidence(kind=rest_kind, weight=rest))
 
 
 WORDS: Final[dict[str, str]] = {
     "similar_to": "{count} people who took {item} took it too",
     "similar_to_history": "it was taken with other things you took",
     "similar_users": "{count} people with your taste took it",
+    "similar_sessions": "{count} people who did as you did went on to it",
     "follows": "it is often taken after {item}",
     "goes_with": "it is often taken about the same time as {item}",
     "goes_with_history": "it is often taken near other things you took",
@@ -86,6 +85,9 @@ WORDS: Final[dict[str, str]] = {
     "categories": "you go for things like it",
     "popular": "{count} people took it",
     "trending": "it is in demand now",
+    "pinned": "the shop has put it on top",
+    "rule": "a rule of the shop puts it here",
+    "variety": "it makes the list more varied",
 }
 """Kind of evidence -> what it says, with the fields of `Evidence`. Other kinds are named as they are."""
 _QUOTED: Final = frozenset({"said_alike"})

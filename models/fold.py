@@ -13,7 +13,7 @@ import numpy as np
 from models.catalogue import Catalogue
 from models.config import Config
 from models.events import Interaction, Item, ItemVector
-from models.history import KINDS, KNOWN, RETRACTED, TOO_OLD, History, Step
+from models.history import FRESH, KINDS, KNOWN, TOO_OLD, History, Step
 from models.interning import key64
 from models.sources.base import Source
 from models.vectors import Vectors
@@ -65,26 +65,27 @@ class Fold:
             self.ignored["erased"] += 1
             return False
         key = key64(line.event_id)
-        user = self.history.users.get(line.user_id)
-        if user >= 0 and line.kind != "retraction" and self._admit(user, key, line.timestamp_ms) == KNOWN:
-            return False
+        user, verdict = self.history.users.get(line.user_id), FRESH
         if user < 0:
             user = self._new_user(line.user_id)
-        changed = bool(line.retracts) and self._retract(user, key64(line.retracts or ""), line.timestamp_ms)
+        elif line.kind != "retraction":
+            verdict = self.history.admit(user, key, line.timestamp_ms)
+            if verdict == KNOWN:
+                return False
+        changed = False
+        if line.retracts:
+            changed = self._retract(user, key64(line.retracts), line.timestamp_ms)
+            verdict = self.history.admit(user, key, line.timestamp_ms)
         if line.kind != "retraction":
-            changed = self._add(user, key, line) or changed
+            changed = self._add(user, key, line, verdict) or changed
         if not self.history.windows.rows[user]["size"]:
             self._release(user)
         return changed
 
-    def _admit(self, user: int, key: int, timestamp_ms: int) -> int:
-        return self.history.admit(user, key, timestamp_ms)
-
-    def _add(self, user: int, key: int, line: Interaction) -> bool:
-        """A click, purchase or review that is no duplicate."""
+    def _add(self, user: int, key: int, line: Interaction, verdict: int) -> bool:
+        """A click, purchase or review; `verdict` says what it is to the window (see `History.admit`)."""
         history, step = self.history, self.step
-        verdict = self._admit(user, key, line.timestamp_ms)
-        if verdict in (RETRACTED, TOO_OLD, KNOWN):
+        if verdict != FRESH:
             self.ignored["too_old" if verdict == TOO_OLD else "retracted"] += 1
             return False
         item = self.item(line.item_id)
@@ -113,7 +114,7 @@ class Fold:
                 return False
             self._take_back(user, position, remember=True)
             return True
-        if self._admit(user, key, timestamp_ms) == TOO_OLD:
+        if self.history.admit(user, key, timestamp_ms) == TOO_OLD:
             self.ignored["too_old"] += 1
             return False
         self._make_room(user)

@@ -71,6 +71,7 @@ class History:
         self.now_ms = 0
         """High-water mark of event time: the only clock."""
         self.events = 0
+        self._steps_free = 0  # so many steps surely find memory
         self._slot: npt.NDArray[np.int32] = np.full(16, -1, np.int32)  # scratch of the kernels, all -1 between calls
         self._entries: Array = np.zeros(config.window_events, kernels.ENTRY)  # scratch
         self.positive_rating = round(config.positive_rating * 1000)
@@ -126,8 +127,12 @@ class History:
     # -------------------------------------------------------------------------------------------- changing
     def room(self, user: int) -> bool:
         """Make sure that one more event of the user finds memory; False: `max_events` is reached, somebody must be forgotten."""
+        if self._steps_free > 0:
+            self._steps_free -= 1
+            return True
         cells = 2 * self.config.window_events
         if self.windows.room_for(cells) and self.profiles.room_for(cells):
+            self._steps_free = min(pool.free_cells for pool in (self.windows, self.profiles)) // cells - 1
             return True
         return all(
             pool.rows[user]["size"] < pool.rows[user]["cap"] or pool.has_block(2 * int(pool.rows[user]["cap"]))

@@ -126,16 +126,21 @@ class RowPool:
         """Cells handed out so far (free blocks included)."""
         return int(self.free[0, 0])
 
+    @property
+    def free_cells(self) -> int:
+        """Cells at the end that have never been handed out."""
+        return len(self.data) - self.used
+
     def rows_for(self, count: int) -> None:
         """Make place for `count` rows."""
         self.rows = grown(self.rows, count)
 
     def room_for(self, cells: int) -> bool:
         """Try to have `cells` free cells at the end, or as many as the bound allows; whether it succeeded."""
-        need = int(self.free[0, 0]) + cells
+        need: int = self.free.item(0, 0) + cells
         if len(self.data) < need and len(self.data) < self.max_cells:
             self.data = grown(self.data, min(need, self.max_cells), self.max_cells)
-        if self.free[0, 1] + _SPARE > self.free.shape[1]:
+        if self.free.item(0, 1) + _SPARE > self.free.shape[1]:
             wider = np.zeros((CLASSES + 1, 2 * self.free.shape[1]), np.int64)
             wider[:, : self.free.shape[1]] = self.free
             self.free = wider

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kernel import kernel
-from models.pairs import Pairs, lookup
+from models.pairs import PAIR, Pairs, lookup, neighbours
 from models.rows import Array
 from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
 
@@ -23,7 +23,7 @@ from models.sources.base import Accumulator, Family, Found, Grounds, Query, Sour
 @kernel
 def _find(
     profile: Array, length: int, decay: float, data: Array, rows: Array, inverse_root: Array,
-    score: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    cells: Array, score: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
     items: Array, scores: Array,
 ) -> int:  # fmt: skip
     n = 0
@@ -32,15 +32,13 @@ def _find(
         j = profile[x].item
         part = age * (profile[x].weight / 256.0) * inverse_root[j]
         age *= decay
-        start = rows[j].start
-        for c in range(start, start + rows[j].cap):
-            i = data[c].item
-            together = data[c].count
+        for c in range(neighbours(data, rows, j, cells)):
+            i = cells[c].item
             before = score[i]
-            score[i] = before + part * together
-            if before == 0.0 and together != 0:
+            if before == 0.0:
                 touched[n] = i
                 n += 1
+            score[i] = before + part * cells[c].count
     count[0] = n
     m = 0
     for x in range(n):
@@ -92,6 +90,7 @@ class ItemCF(Source):
         super().__init__(state)
         self.pairs = Pairs(self.config.max_pairs, self.config.max_neighbours)
         self._scratch = Accumulator()
+        self._cells: Array = np.zeros(self.config.max_neighbours + 1, PAIR)
 
     def ensure(self, users: int, items: int) -> None:
         self.pairs.ensure(items)
@@ -106,8 +105,8 @@ class ItemCF(Source):
         scratch.reset()
         return _find(
             query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows, history.inverse_root,
-            scratch.score, scratch.touched, scratch.count, query.open, query.seen, query.stamp, history.items.keys, query.k,
-            found.items, found.scores,
+            self._cells, scratch.score, scratch.touched, scratch.count, query.open, query.seen, query.stamp, history.items.keys,
+            query.k, found.items, found.scores,
         )  # fmt: skip
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:

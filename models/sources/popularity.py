@@ -19,7 +19,7 @@ import numpy.typing as npt
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, gather
-from models.sources.boards import Board, best
+from models.sources.boards import Board, best, update
 
 _EPOCH = 4
 """Half-lives from one counting anew to the next."""
@@ -38,6 +38,17 @@ def worth(ts: int, weight: int, half_life_ms: int, base: int) -> int:
     if age >= 0:
         return value << age
     return value >> min(-age, 62)
+
+
+@kernel
+def _count(
+    ts: int, weight: int, half_life_ms: int, base: int, members: Array, at: Array, floor: Array, floor_key: Array,
+    counts: Array, keys: Array, item: int, span: int, bound: int,
+) -> None:  # fmt: skip
+    """An event of an item enters, or leaves if `weight` is negative."""
+    value = worth(ts, abs(weight), half_life_ms, base)
+    counts[item] += value if weight > 0 else -value
+    update(members, at, floor, floor_key, counts, keys, item, span, bound)
 
 
 @kernel
@@ -135,8 +146,11 @@ class Trending(_Ranked):
             self.epoch = epoch
             self._recount()
         elif step.positive:
-            self._counts[step.item] += step.sign * worth(step.timestamp_ms, step.weight, self.half_life_ms, self._base)
-            self._changed(step.item)
+            board, history = self.board, self.history
+            _count(
+                step.timestamp_ms, step.sign * step.weight, self.half_life_ms, self._base, board.members, board.at, board.floor,
+                board.floor_key, self._counts, history.items.keys, step.item, history.items.span, board.bound,
+            )  # fmt: skip
 
     @property
     def _base(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -181,7 +182,7 @@ def test_every_kind_of_reason_has_words() -> None:
     model.learn(Item(item_id="i2", categories=["books"]))
     for k in range(12):
         vector = [1.0, k % 3, k % 2, 0.5]
-        model.learn(ItemVector(item_id=f"i{k}", vector=__import__("struct").pack("<4f", *vector), texts=1, model="m"))
+        model.learn(ItemVector(item_id=f"i{k}", vector=struct.pack("<4f", *vector), texts=1, model="m"))
     learned(model, list(shop(1, users=8, items=12, events=120)))
     kinds = {why.kind for k in range(8) for line in model.recommend(f"u{k}") for why in line.reasons}
     assert len(kinds) > 4
