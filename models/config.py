@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from models.rules import RuleError, Rules, parse
+
 
 def _doc(description: str, **bounds: Any) -> Any:
     return Meta(description=description, **bounds)
@@ -58,7 +60,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         72.0,
         720.0,
     )
-    board_items: Annotated[int, _doc("items kept ready in each ranking by popularity", ge=16, le=65_536)] = 512
+    board_items: Annotated[int, _doc("items kept ready in each ranking by popularity", ge=16, le=65_536)] = 256
     text_items: Annotated[int, _doc("the taste vector is made of so many of the user's newest items", ge=1, le=4096)] = 20
     text_decay: Annotated[float, _doc("taste: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
     text_scan: Annotated[int, _doc("vectors (the newest) compared with a taste where no search answers", ge=1, le=1_000_000)] = (
@@ -92,6 +94,24 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     alpha: Annotated[float, _doc("weighted fusion: weight of collaborative filtering", ge=0, le=1000)] = 0.7
     beta: Annotated[float, _doc("weighted fusion: weight of popularity and content", ge=0, le=1000)] = 0.2
     gamma: Annotated[float, _doc("weighted fusion: weight of text", ge=0, le=1000)] = 0.1
+
+    # rerank
+    diversity: Annotated[float, _doc("part of a place's value that is unlikeness to the items above; 0: off", ge=0, le=1)] = 0.0
+    diversity_by: Annotated[Literal["vectors", "categories"], _doc("by what items are alike")] = "vectors"
+    calibration: Annotated[
+        float, _doc("part of a place's value that brings the list's categories nearer to the user's own mix; 0: off", ge=0, le=1)
+    ] = 0.0
+    calibration_items: Annotated[int, _doc("a user's own mix is that of so many of their newest items", ge=1, le=4096)] = 100
+    rerank_candidates: Annotated[int, _doc("candidates that diversity and calibration look at", ge=1, le=1000)] = 100
+    rerank_price: Annotated[
+        float, _doc("part of the sum of a list's scores that diversity and calibration may cost", ge=0, le=1)
+    ] = 0.2
+    pin: Annotated[tuple[str, ...], _doc("rules: items that stand on top, in this order")] = ()
+    block: Annotated[tuple[str, ...], _doc("rules: what is never shown: item:ID, category:NAME")] = ()
+    boost: Annotated[tuple[str, ...], _doc("rules: factors in the order: item:ID=1.5, category:NAME=0.5")] = ()
+    cap: Annotated[tuple[str, ...], _doc("rules: most items of a category in a list: NAME=2; *=3: of each other one")] = ()
+
+    # explanations
     reasons_per_source: Annotated[int, _doc("pieces of evidence named per source and item", ge=1, le=16)] = 2
 
     # ratings
@@ -112,6 +132,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(f"half_lives_hours={self.half_lives_hours}: distinct, each between 0.01 and 1,000,000 hours")
         if self.fusion == "weighted" and not self.alpha + self.beta + self.gamma > 0:
             raise ConfigError("alpha, beta and gamma are all 0: nothing would be recommended")
+        if self.diversity + self.calibration > 1:
+            raise ConfigError(f"diversity={self.diversity!r} and calibration={self.calibration!r}: at most 1 together")
+        self.rules()
+
+    def rules(self) -> Rules:
+        """The rules of the shop (`pin`, `block`, `boost`, `cap`), checked."""
+        try:
+            return parse(self.pin, self.block, self.boost, self.cap)
+        except RuleError as problem:
+            raise ConfigError(str(problem)) from None
 
 
 def _check(name: str, value: object, meta: Meta) -> None:

@@ -1,7 +1,7 @@
 """The recommender: events in, lists out.
 
     learn:      event -> steps of the exact state (`history`) -> every source follows each step
-    recommend:  query -> candidates of every source -> fusion -> the best n -> explained
+    recommend:  query -> candidates of every source -> fusion -> rerank -> explained
 
 `learn` and `remove_item` change the state, everything else only reads.
 """
@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from models import explain, fusion, rerank, sources
+from models import explain, fusion, sources
 from models.asking import Asking
 from models.catalogue import Catalogue
 from models.config import Config
@@ -23,6 +23,7 @@ from models.events import Erasure, Event, Interaction, Item, ItemVector, Recomme
 from models.fold import Fold
 from models.history import History
 from models.ratings import Ratings
+from models.rerank import Rerank, noted
 from models.sources.base import Query, State
 from models.sources.item_cf import ItemCF
 from models.sources.user_cf import UserCF
@@ -55,6 +56,7 @@ class Recommender:
         self.ratings = Ratings(self.config, self.history)
         self.sources = sources.build(State(self.config, self.history, self.catalogue, self.vectors))
         self.fusion = fusion.build(self.config, self.sources)
+        self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources)
         self.fold = Fold(
             self.config, self.history, self.catalogue, self.vectors,
@@ -103,8 +105,8 @@ class Recommender:
     def _list(self, query: Query, n: int) -> list[Recommended]:
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
-        top = rerank.best(union.items, shares, self.history.items.keys, n, query.open, query.seen, query.stamp)
-        return explain.explained(union.items[top], shares[:, top], self.sources, query, self.history)
+        ranked = self.rerank.rank(union.items, shares, query, n)
+        return noted(explain.explained(ranked.items, ranked.shares, self.sources, query, self.history), ranked.notes)
 
     def lists(
         self, user_id: str, n: int = 10, *, context: Mapping[str, str] | None = None, repeats: bool | None = None
@@ -113,9 +115,8 @@ class Recommender:
         query = self.asking.query(user_id, _length(n), context=context, repeats=repeats)
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
-        top = rerank.best(union.items, shares, self.history.items.keys, n, query.open, query.seen, query.stamp)
         name = self.history.items.name
-        lists = {"fused": [name(i) for i in union.items[top].tolist()]}
+        lists = {"fused": [name(i) for i in self.rerank.rank(union.items, shares, query, n).items.tolist()]}
         for source, items, count in zip(self.sources, union.found_items, union.counts.tolist(), strict=True):
             lists[source.name] = [name(i) for i in items[: min(n, count)].tolist()]
         return lists
