@@ -12,9 +12,10 @@ from aiokafka import ConsumerRecord
 from models import Recommender
 from models.attribution import RecentIds, ServedLists
 from models.events import Interaction, Item, ItemVector, RecommendationList
+from models.fold import check
 from streams import clock
 from streams.ingest import decode_item
-from streams.metrics import KINDS, Metrics
+from streams.metrics import Metrics
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,10 @@ def decode_interaction(value: bytes | None) -> Interaction | None:
     """A line of our own log; None where somebody else wrote something there that is none (it changes no state)."""
     try:
         line = _interaction(value or b"")
+        check(line)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
-    return line if line.kind in KINDS and line.event_id and line.user_id and 0 < line.timestamp_ms < 2**62 else None
+    return line
 
 
 class Learner:
