@@ -47,6 +47,7 @@ class Fold:
         """Hash of an erased user's id -> time of the request: what happened until then stays out, even if it comes late."""
         self.step = Step()
         self._spans = (0, 0)
+        self._refusals_to_wait = 0
         self._before = [f.before for f in followers if getattr(type(f), "before", None) is not Source.before]
         self._after = [f.after for f in followers if getattr(type(f), "after", None) is not Source.after]
         self._taught = [f.taught for f in followers if getattr(type(f), "taught", None) is not Source.taught]
@@ -176,7 +177,7 @@ class Fold:
     def _forget_silent(self, keep: int) -> None:
         """A bound is reached: the 64th part of the users that has been silent for longest leaves (never `keep`)."""
         history = self.history
-        known = np.array(history.users.sorted_indices(), np.int64)
+        known = history.users.indices()
         known = known[known != keep]
         if not len(known):
             raise MemoryError("max_events is too small for a single user's window")
@@ -204,11 +205,14 @@ class Fold:
     def _reclaim_items(self) -> bool:
         """Release the items of which nothing is known any more; whether there were any."""
         history = self.history
-        unused = [
-            index
-            for index in history.items.sorted_indices()
-            if history.item_events[index] == 0 and not self.catalogue.is_sold(index) and not self.vectors.has(index)
-        ]
+        if self._refusals_to_wait > 0:
+            self._refusals_to_wait -= 1
+            return False
+        silent = history.items.indices()
+        silent = silent[history.item_events[silent] == 0]
+        unused = [i for i in silent.tolist() if not self.catalogue.is_sold(i) and not self.vectors.has(i)]
+        if not unused:
+            self._refusals_to_wait = self.config.max_items // 64  # a walk over all items is not repeated for each new one
         for index in unused:
             self.catalogue.forget(index)
             for follower in self.followers:

@@ -85,6 +85,10 @@ class Interner:
             raise KeyError(index)
         return found
 
+    def indices(self) -> npt.NDArray[np.int64]:
+        """All indices, in no order."""
+        return np.fromiter(self._index.values(), np.int64, len(self._index))
+
     def sorted_indices(self) -> list[int]:
         """All indices by the order of their ids."""
         return [self._index[name] for name in sorted(self._index)]

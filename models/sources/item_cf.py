@@ -100,6 +100,9 @@ class ItemCF(Source):
         if step.joined or step.left:
             self.pairs.count(step.item, self.history.profile(step.user), 1 if step.joined else -1)
 
+    def forget_item(self, item: int) -> None:
+        self.pairs.overflowed[item] = 0  # its row is empty: nobody has the item
+
     def find(self, query: Query, found: Found) -> int:
         history, scratch, pool = self.history, self._scratch, self.pairs.pool
         scratch.reset()
