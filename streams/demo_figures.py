@@ -48,7 +48,7 @@ class Course:
         self.first: Scrape | None = None  # the last one before anything happened
         self._shown: Scrape | None = None  # the last one before a list was shown
         self._opening: list[Scrape] = []  # of the first window, oldest first
-        self._closed_at: float | None = None
+        self._closed: Scrape | None = None
 
     def add(self, reading: Scrape) -> None:
         last = self._recent[-1] if self._recent else reading
@@ -89,14 +89,14 @@ class Course:
 
     def close(self) -> None:
         """The shop has closed; what is read from now on is only the rest of the work."""
-        self._closed_at = self.now.at if self.now is not None else None
+        self._closed = self.now
 
     def ctr(self, seconds: float = CTR_WINDOW_S) -> Rate:
-        """Over the last seconds (of the shop, once it has closed)."""
+        """Over the last seconds (of the shop, once it has closed: clicks that a slow worker finds later are not of that time)."""
         if self.now is None:
             return Rate(0, 0)
-        since_closing = self.now.at - self._closed_at if self._closed_at is not None else 0.0
-        return _ctr(self.now, self.ago(seconds + since_closing))
+        end = self._closed if self._closed is not None else self.now
+        return _ctr(end, self.ago(seconds + self.now.at - end.at))
 
     def first_ctr(self, seconds: float = CTR_WINDOW_S) -> Rate:
         """Over the first seconds in which lists were shown."""
@@ -109,8 +109,8 @@ class Course:
         """Length of the two compared windows: they must not overlap."""
         if self._shown is None or self.now is None:
             return CTR_WINDOW_S
-        end = self._closed_at if self._closed_at is not None else self.now.at
-        return min(CTR_WINDOW_S, max(0.0, end - self._shown.at) / 2)
+        end = self._closed if self._closed is not None else self.now
+        return min(CTR_WINDOW_S, max(0.0, end.at - self._shown.at) / 2)
 
     def gained(self, name: str, **labels: str) -> float:
         """By how much a counter grew since the first reading."""

@@ -65,7 +65,7 @@ def _figures(course: Course) -> RenderableType:
     return table
 
 
-def line(course: Course, elapsed_s: float) -> str:
+def line(course: Course, elapsed_s: float, with_ctr: bool = True) -> str:
     """The state of a run in one line."""
     now = course.now
     if now is None:
@@ -76,7 +76,7 @@ def line(course: Course, elapsed_s: float) -> str:
     return (
         f"{elapsed_s:5.0f} s  {events:,.0f} events/s  {lists:,.0f} lists/s  "
         f"freshness p50 {milliseconds(course.freshness(0.5, 5))} p99 {milliseconds(course.freshness(0.99, 5))}  "
-        f"CTR {course.ctr(5)}  reviews in Qdrant {now.total(_POINTS, collection='reviews'):,.0f}  "
+        f"{f'CTR {course.ctr(5)}  ' if with_ctr else ''}reviews in Qdrant {now.total(_POINTS, collection='reviews'):,.0f}  "
         f"waiting {lag:,.0f}/{replica:,.0f}  dead letters {course.gained('freshet_dead_letters_total'):,.0f}"
     )
 

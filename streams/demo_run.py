@@ -301,7 +301,8 @@ class Run:
         if now - self._printed >= LINE_EVERY_S:
             self._printed = now
             about = f"  ({hint})" if self.expected is not None else ""
-            self.console.print(line(self.course, now - self._since) + about, highlight=False, soft_wrap=True)
+            text = line(self.course, now - self._since, with_ctr=self.expected is None)
+            self.console.print(text + about, highlight=False, soft_wrap=True)
 
 
 def _ended(child: Child) -> str:
