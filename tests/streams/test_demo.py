@@ -385,19 +385,19 @@ def test_a_worker_that_dies_ends_the_demo_with_its_last_words(start: Callable[..
     assert str(run.folder / "logs") in run.text()
 
 
+MUSIC = DATA / "amazon-musical-instruments" / "reviews.jsonl.gz"
+
+
+@pytest.mark.skipif(not MUSIC.exists(), reason=f"the public data sets are not at {DATA} (FRESHET_DATA)")
 def test_real_events_come_out_as_the_file_says(start: Callable[..., Process], tmp_path: Path) -> None:
-    rows = [
-        {
-            "user_id": f"u{k % 40}",
-            "item_id": f"i{k % 23}",
-            "timestamp": 1_300_000_000 + k,
-            "rating": 5 - k % 3,
-            "text": f"text number {k}",
-        }
-        for k in range(200)
-    ]
-    run = start("--events", str(write(tmp_path / "f.jsonl", *rows)))
+    """A part of the file: every review a point, every reviewer a list."""
+    part = tmp_path / "part.jsonl"
+    with gzip.open(MUSIC, "rt", encoding="utf-8") as rows:
+        part.write_text("".join(itertools.islice(rows, 300)), encoding="utf-8")
+    users = {json.loads(row)["reviewerID"] for row in part.read_text(encoding="utf-8").splitlines()}
+    run = start("--events", str(part))
     assert run.process.wait(PATIENCE_S) == 0, run.text()
-    assert run.figure("events in: reviews") == "200"
-    assert run.figure("vectors in Qdrant: reviews") == "200"
-    assert run.figure("users with a list / in the file") == "40 / 40"
+    assert run.figure("events in: reviews") == "300"
+    assert run.figure("vectors in Qdrant: reviews") == "300"
+    assert run.figure("dead letters") == "0"
+    assert run.figure("users with a list / in the file") == f"{len(users)} / {len(users)}"
