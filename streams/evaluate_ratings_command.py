@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from models import Config
 from models.evaluation.rating_study import StudyProtocol, Vector, study
 from models.events import Review
 from streams import evaluate_ratings_tables as tables
 from streams.convert import EventFile, EventFileError
 from streams.settings import MODEL_PREFIX, Settings, SettingsError
-from streams.text_encoder import EncoderError, create_encoder
+from streams.text_encoder import EncoderError, TextEncoder, create_encoder
 from streams.text_vectors import TextVectors, environment_cache, said
 
 errors = Console(stderr=True)
@@ -50,7 +49,7 @@ def evaluate_ratings(
     """Measure predicted ratings: MAE and RMSE of UserCF, ItemCF, T-UserCF, T-ItemCF by K, beside constants and factors."""
     try:
         protocol = StudyProtocol(ks=_numbers(k), text_share=text_share, warmup=warmup, limit=limit)
-        report = _measure(_reviews(files, lenient), protocol, _config(settings), text=text)
+        report = _measure(_reviews(files, lenient), protocol, _settings(settings), text=text)
     except (EventFileError, SettingsError, EncoderError, ValueError) as problem:
         errors.print(f"[red]freshet:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
@@ -71,15 +70,15 @@ def _numbers(listed: str) -> tuple[int, ...]:
         raise SettingsError(f"--k {listed}: write whole numbers separated by commas, as in 5,10,20") from None
 
 
-def _config(settings: Sequence[str] | None) -> Config:
-    """The model's settings: the environment, then `--set`."""
+def _settings(settings: Sequence[str] | None) -> Settings:
+    """The environment, then `--set` for the model."""
     environment = dict(os.environ)
     for assignment in settings or ():
         name, equals, value = assignment.partition("=")
         if not equals:
             raise SettingsError(f"--set {assignment}: write name=value")
         environment[MODEL_PREFIX + name.strip().upper()] = value
-    return Settings.load(environment).model
+    return Settings.load(environment)
 
 
 def _reviews(files: Sequence[Path], lenient: bool) -> list[Review]:
@@ -95,22 +94,23 @@ def _reviews(files: Sequence[Path], lenient: bool) -> list[Review]:
     return reviews
 
 
-def _measure(reviews: list[Review], protocol: StudyProtocol, config: Config, *, text: bool) -> dict[str, Any]:
+def _measure(reviews: list[Review], protocol: StudyProtocol, settings: Settings, *, text: bool) -> dict[str, Any]:
     """Embed, replay; the report."""
     reviews = reviews[: protocol.limit]
-    words = [spoken for review in reviews if (spoken := said(review))] if text else []
-    vectors = TextVectors(create_encoder(), environment_cache()) if words else None
+    words = {spoken for review in reviews if (spoken := said(review))} if text else set()
+    vectors = TextVectors(_encoder(settings), environment_cache()) if words else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=errors, transient=True) as bar:
             if vectors is not None:
                 task = bar.add_task("embedding texts", total=len(words))
-                vectors.prefetch(words, lambda done: bar.update(task, completed=done))
+                by_length = sorted(words, key=lambda spoken: (len(spoken), spoken))  # a batch costs as much as its longest text
+                vectors.prefetch(by_length, lambda done: bar.update(task, completed=done))
             replay = bar.add_task("test, then learn", total=len(reviews))
             result = study(
                 reviews,
                 protocol,
-                config,
+                settings.model,
                 text=_reader(vectors) if vectors is not None else None,
                 progress=lambda done: bar.update(replay, completed=done) if done % 64 == 0 or done == len(reviews) else None,
             )
@@ -118,6 +118,16 @@ def _measure(reviews: list[Review], protocol: StudyProtocol, config: Config, *, 
         if vectors is not None:
             vectors.close()
     return result.report()
+
+
+def _encoder(settings: Settings) -> TextEncoder:
+    """The encoder of the settings, not loaded yet."""
+    return create_encoder(
+        settings.embedding_model,
+        device=settings.embedding_device,
+        batch_size=settings.embedding_batch_size,
+        threads=settings.embedding_threads,
+    )
 
 
 def _reader(vectors: TextVectors) -> Callable[[Review], Vector | None]:

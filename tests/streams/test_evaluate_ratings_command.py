@@ -49,7 +49,8 @@ def test_tables_and_json(tmp_path: Path) -> None:
 
 
 def test_words_bring_the_text_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the real encoder, its cache in a folder of its own."""
+    """With the encoder of the settings, its cache in a folder of its own."""
+    monkeypatch.setenv("FRESHET_EMBEDDING_MODEL", "hashing")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     file = write(tmp_path / "f.jsonl", opinions("a word about number"))
     result = call(file, "--json", "-", "--text-share", "0.3", "--limit", "60")
