@@ -73,7 +73,7 @@ def _weightiest(
         return [[] for _ in range(n)]
     table = np.concatenate(columns)  # (pieces of all sources, n)
     whose = [(s, e) for s, column in enumerate(columns) for e in range(len(column))]
-    order = np.argsort(-table, axis=0, kind="stable")[:most]
+    order = np.argsort(-table, axis=0, kind="stable")[: 2 * most]  # some will turn out to be the same
     weights = np.take_along_axis(table, order, axis=0).T.tolist()
     found = []
     for place, (chosen, weight) in enumerate(zip(order.T.tolist(), weights, strict=True)):
@@ -89,7 +89,7 @@ def _weightiest(
                 count = max(known.count or 0, one.count or 0) or None
                 one = Evidence(kind=one.kind, weight=known.weight + part, item_id=one.item_id, count=count, text=one.text)
             why[key] = one
-        found.append(sorted(why.values(), key=_weight, reverse=True))
+        found.append(sorted(why.values(), key=_weight, reverse=True)[:most])
     return found
 
 
@@ -109,17 +109,13 @@ def _evidence(grounds: Grounds, row: int, e: int, weight: float, history: Histor
 
 WORDS: Final[dict[str, str]] = {
     "similar_to": "{count} people who took {item} took it too",
-    "similar_to_history": "it was taken with other things you took",
     "similar_users": "{count} people with your taste took it",
     "similar_sessions": "{count} people who did as you did went on to it",
     "follows": "it is often taken after {item}",
     "goes_with": "it is often taken about the same time as {item}",
-    "goes_with_history": "it is often taken near other things you took",
     "leads_to": "{item} leads to it",
-    "leads_to_history": "what you took leads to it",
     "said_alike": "people say of it what they say of {item}",
     "category": "you go for {text}",
-    "categories": "you go for things like it",
     "popular": "{count} people took it",
     "trending": "it is in demand now",
     "pinned": "the shop has put it on top",

@@ -106,7 +106,10 @@ class Recommender:
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
         ranked = self.rerank.rank(union.items, shares, query, n)
-        return noted(explain.explained(ranked.items, ranked.shares, self.sources, query, self.history), ranked.notes)
+        return noted(
+            explain.explained(ranked.items, ranked.shares, self.sources, query, self.history, self.config.reasons_per_item),
+            ranked.notes,
+        )
 
     def lists(
         self, user_id: str, n: int = 10, *, context: Mapping[str, str] | None = None, repeats: bool | None = None

@@ -110,10 +110,9 @@ class Found(NamedTuple):
 
 class Grounds(NamedTuple):
     """Evidence of one source for n items, at most e pieces each. `fraction` (n, e) is the part of the source's score that a piece
-    accounts for (0: no piece); what is left of 1 is given as one reason of `rest_kind`."""
+    accounts for (0: no piece); what is left of 1 is not named."""
 
     kind: str
-    rest_kind: str
     fraction: npt.NDArray[np.float64]
     item: npt.NDArray[np.int32] | None = None  # (n, e) index of an item of the user's profile
     number: npt.NDArray[np.int64] | None = None  # (n, e) users, events

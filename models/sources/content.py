@@ -141,4 +141,4 @@ class Content(Source):
             order = np.lexsort((self.catalogue.categories.keys[categories], -parts))[:pieces]
             fraction[x, : len(order)] = parts[order] / max(parts.sum(), 1e-300)
             names.append([self.catalogue.categories.name(int(c)) for c in categories[order]])
-        return Grounds("category", "categories", fraction, text=names)
+        return Grounds("category", fraction, text=names)

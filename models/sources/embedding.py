@@ -159,7 +159,7 @@ class Embedding(Source):
         fraction, because = np.zeros((len(items), pieces)), np.full((len(items), pieces), -1, np.int32)
         fraction[:, : order.shape[1]] = np.take_along_axis(pull, order, axis=1)
         because[:, : order.shape[1]] = context[order]
-        return Grounds("leads_to", "leads_to_history", fraction, item=because)
+        return Grounds("leads_to", fraction, item=because)
 
     # -------------------------------------------------------------------------------------------- housekeeping
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -125,7 +125,7 @@ class ItemCF(Source):
             query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows,
             self.history.inverse_root, items, total, fraction, because, number,
         )  # fmt: skip
-        return Grounds("similar_to", "similar_to_history", fraction, item=because, number=number)
+        return Grounds("similar_to", fraction, item=because, number=number)
 
     def similar(self, item: int, n: int) -> list[tuple[int, float]]:
         """The `n` items most similar to one: index and cosine, the best first."""

@@ -184,4 +184,4 @@ class Neighbours(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         number = self._support[items].astype(np.int64).reshape(-1, 1)
-        return Grounds("similar_sessions", "similar_sessions", np.ones((len(items), 1)), number=number)
+        return Grounds("similar_sessions", np.ones((len(items), 1)), number=number)

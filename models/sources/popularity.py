@@ -112,7 +112,7 @@ class Popularity(_Ranked):
             self._changed(step.item)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("popular", "popular", np.ones((len(items), 1)), number=self.counts[items].reshape(-1, 1))
+        return Grounds("popular", np.ones((len(items), 1)), number=self.counts[items].reshape(-1, 1))
 
 
 class Trending(_Ranked):
@@ -166,7 +166,7 @@ class Trending(_Ranked):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         label: list[str | None] = [f"{self.half_life_hours:g} h"]
-        return Grounds("trending", "trending", np.ones((len(items), 1)), text=[label] * len(items))
+        return Grounds("trending", np.ones((len(items), 1)), text=[label] * len(items))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"counts": self._counts[: self.history.items.span], "epoch": np.array([self.epoch])}

@@ -304,7 +304,7 @@ class _Ordered(Source):
             query.profile, config.sequence_items, config.sequence_decay, config.proximity_share, self.both,
             table.data, table.rows, order.ahead, order.behind, items, self._scratch.score, fraction, because,
         )  # fmt: skip
-        return Grounds("goes_with" if self.both else "follows", "goes_with_history", fraction, item=because)
+        return Grounds("goes_with" if self.both else "follows", fraction, item=because)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return self.order.arrays() if self.keeps else {}

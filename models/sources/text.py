@@ -81,7 +81,7 @@ class Text(Source):
         cosine = _unit(self.vectors, self.vectors.rows_of(items)) @ _unit(self.vectors, self.vectors.rows_of(own)).T
         nearest = own[np.argmax(cosine, axis=1)].astype(np.int32)
         said: list[list[str | None]] = [[self.vectors.snippets.get(int(i))] for i in items]
-        return Grounds("said_alike", "said_alike", np.ones((len(items), 1)), item=nearest.reshape(-1, 1), text=said)
+        return Grounds("said_alike", np.ones((len(items), 1)), item=nearest.reshape(-1, 1), text=said)
 
 
 def _unit(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

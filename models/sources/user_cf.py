@@ -122,7 +122,7 @@ class UserCF(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         number = self._support[items].astype(np.int64).reshape(-1, 1)
-        return Grounds("similar_users", "similar_users", np.ones((len(items), 1)), number=number)
+        return Grounds("similar_users", np.ones((len(items), 1)), number=number)
 
     def similar(self, user: int, n: int) -> list[tuple[int, float]]:
         """At most `n` (and at most `user_cf_neighbours`) users most like one: index and w(v), the best first."""

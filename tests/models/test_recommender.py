@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import Click, Config, Erasure, Interaction, Item, ItemVector, Purchase, Recommender, Review
-from models.explain import WORDS
+from models.explain import MORE, WORDS
 from tests.models.naive import Naive
 from tests.models.state import full_state
 from tests.models.streams_of import BEGIN, HOUR, Change, interleaved, shop, streams
@@ -186,7 +186,7 @@ def test_every_kind_of_reason_has_words() -> None:
     learned(model, list(shop(1, users=8, items=12, events=120)))
     kinds = {why.kind for k in range(8) for line in model.recommend(f"u{k}") for why in line.reasons}
     assert len(kinds) > 4
-    assert kinds <= set(WORDS)
+    assert kinds <= {*WORDS, MORE}
     line = model.recommend("u1")[0]
     said = model.explain(line)
     assert said.startswith(f"{line.item_id}: ")

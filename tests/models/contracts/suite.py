@@ -231,7 +231,6 @@ class SourceContract:
                     continue
                 grounds = source.evidence(query, found)
                 assert grounds.kind
-                assert grounds.rest_kind
                 assert grounds.fraction.shape[0] == len(found)
                 assert (grounds.fraction >= 0).all()
                 assert (grounds.fraction.sum(axis=1) <= 1 + 1e-9).all()
