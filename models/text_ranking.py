@@ -128,7 +128,7 @@ def reordered(lines: Sequence[Recommended], ranker_scores: Sequence[float], weig
         raise ValueError(f"{len(ranker_scores)} scores for {len(lines)} lines")
     pinned = [line for line in lines if _is_pinned(line)]
     free = [
-        (math.log(line.score) + weight * score, line)
+        (math.log(max(line.score, 1e-300)) + weight * score, line)
         for line, score in zip(lines, ranker_scores, strict=True)
         if not _is_pinned(line)
     ]
