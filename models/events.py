@@ -139,7 +139,7 @@ Event = Click | Purchase | Review
 
 
 # ------------------------------------------------------------------------------------------------ internal topics
-class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line of the `interactions` log: the normalised event with its origin, without review text."""
 
     kind: str  # "click" | "purchase" | "review" | "retraction" | "erasure"
@@ -218,7 +218,7 @@ class ItemVector(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # ------------------------------------------------------------------------------------------------ output
-class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why an item is in a list. `weight` is its part of the score; the weights of an item's reasons sum to its score."""
 
     kind: str
@@ -228,7 +228,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str | None = None  # a category, a line of a review
 
 
-class Recommended(Struct, frozen=True, kw_only=True):
+class Recommended(Struct, frozen=True, kw_only=True, gc=False):
     """One line of a list. `sources` sum to `score`, and so do the weights of `reasons` (both to 1e-9)."""
 
     item_id: str

@@ -58,18 +58,23 @@ class Recommender:
         self.fusion = fusion.build(self.config, self.sources)
         self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources)
+        self.trainer = Trainer(self.asking, self.fusion, self.history)
         self.fold = Fold(
             self.config, self.history, self.catalogue, self.vectors,
-            [*self.sources, self.ratings, self.asking, Trainer(self.asking, self.fusion, self.history)],
+            [*self.sources, self.ratings, self.asking, self.trainer],
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- learning
-    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector) -> bool:
+    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector, *, train: bool = True) -> bool:
         """Take one event in. True if the state changed; an event that is known already changes nothing.
+
+        With `train` off the fusion does not learn from this event, which saves the cost of a list; the exact state and the
+        sources follow all the same.
 
         Raises:
             ValueError: something that cannot be meant (an empty id, a rating out of 1..5, a vector of another model ...).
         """
+        self.trainer.active = train
         if isinstance(event, Item):
             return self.fold.entry(event)
         if isinstance(event, ItemVector):

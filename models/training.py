@@ -14,10 +14,12 @@ class Trainer:
 
     def __init__(self, asking: Asking, fusion: Fusion, history: History) -> None:
         self.asking, self.fusion, self.history = asking, fusion, history
+        self.active = True
+        """Whether the fusion learns from what comes: a step costs as much as a list."""
 
     def before(self, step: Step) -> None:
         """A positive event of an item that could have been in the user's list: one step of learning."""
-        if not self.fusion.learns or step.sign < 0 or not step.positive:
+        if not self.active or not self.fusion.learns or step.sign < 0 or not step.positive:
             return
         query = self.asking.query(self.history.users.name(step.user), 1)
         if query.seen[step.item] == query.stamp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -16,11 +17,14 @@ from prometheus_client.core import Metric
 
 from models import events
 from models.events import Reason, Refusal
+from models.text_ranking import ItemTexts
 from models.warm import warm_up
 from streams import clock, transport
 from streams.attribute import Attribute
 from streams.embed import Embedder, ItemVectorRecord, MalformedLine, decode
 from streams.ingest import Ingest, Outbox, refuse
+from streams.language_ranker import create_ranker
+from streams.language_stage import LanguageStage
 from streams.learn import Learner
 from streams.metrics import Metrics, lag_family, replica_family, size_families
 from streams.recommend import Hits, Recommend
@@ -54,6 +58,7 @@ class Worker:
         self.recommend: Recommend | None = None
         self.embedder: Embedder | None = None
         self.store: VectorStore | None = None
+        self.language: LanguageStage | None = None
         self._embedder_ready = asyncio.Event()
         self._add_agents()
         self.app.task(self._start_parts)
@@ -140,6 +145,10 @@ class Worker:
         try:
             if self.replica is not None:
                 await self.app.add_runtime_dependency(self.replica)
+            if self.recommend is not None and self.learner is not None and self.learner.texts is not None:
+                self.language = language_stage(self.settings, self.learner.texts, self.metrics)
+                await self.language.start()
+                self.recommend.language = self.language
             if "embed" in self.roles or (self.settings.qdrant_url and "recommend" in self.roles):
                 self.store = vector_store(self.settings)
             if "embed" in self.roles:
@@ -190,6 +199,8 @@ class Worker:
         if self.learner is not None:
             started = time.perf_counter()
             warm_up(self.settings.model)
+            gc.collect()
+            gc.freeze()  # what was imported and compiled is never garbage: looking through it would cost lists their time
             log.info("the model's kernels were ready after %.1f s", time.perf_counter() - started)
 
     def run(self) -> int:
@@ -208,6 +219,8 @@ class Worker:
         finally:
             if self.store is not None:
                 self.store.close_now()
+            if self.language is not None:
+                self.language.close()
         if self.learner is not None:
             log.info("state digest %s", self.learner.model.digest())
         return code
@@ -244,6 +257,28 @@ def text_encoder(settings: Settings) -> TextEncoder:
         device=settings.embedding_device,
         batch_size=settings.embedding_batch_size,
         threads=settings.embedding_threads,
+    )
+
+
+def language_stage(settings: Settings, texts: ItemTexts, metrics: Metrics) -> LanguageStage:
+    """The language stage of the settings, not started yet. Raises `RankerError`."""
+    budget_s = settings.ranker_budget_ms / 1000
+    ranker = create_ranker(
+        settings.ranker,
+        model=settings.ranker_model,
+        api_key=settings.ranker_api_key,
+        device=settings.ranker_device,
+        threads=settings.ranker_threads,
+        timeout_s=budget_s,
+    )
+    return LanguageStage(
+        ranker,
+        texts,
+        weight=settings.ranker_weight,
+        budget_s=budget_s,
+        failures=settings.ranker_failures,
+        pause_s=settings.ranker_pause_s,
+        observe=lambda outcome, lists: metrics.language_lists[outcome].inc(lists),
     )
 
 

@@ -13,6 +13,7 @@ from models import Recommender
 from models.attribution import RecentIds, ServedLists
 from models.events import Interaction, Item, ItemVector, RecommendationList
 from models.fold import check
+from models.text_ranking import ItemTexts
 from streams import clock
 from streams.ingest import decode_item
 from streams.metrics import Metrics
@@ -35,6 +36,26 @@ def decode_interaction(value: bytes | None) -> Interaction | None:
     return line
 
 
+class Budget:
+    """So many steps of training per second of wall clock, at most a second's worth saved up: at high rates the fusion learns from
+    a share of the events. Every event is in the exact state all the same."""
+
+    def __init__(self, per_s: float) -> None:
+        self.per_s = per_s
+        self._saved = per_s
+        self._looked_ms: int | None = None
+
+    def take(self, now_ms: int) -> bool:
+        """Whether this event may be trained on."""
+        if self._looked_ms is not None:
+            self._saved = min(self.per_s, self._saved + max(0, now_ms - self._looked_ms) / 1000 * self.per_s)
+        self._looked_ms = now_ms
+        if self._saved < 1.0:
+            return False
+        self._saved -= 1.0
+        return True
+
+
 class Learner:
     """The model and the served lists of this process, and how each topic's records change them."""
 
@@ -43,7 +64,9 @@ class Learner:
         self.model = Recommender(settings.model)
         self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
         self.newest: Interaction | None = None  # the last interaction that changed the model: the cause of the strangers' list
+        self._budget = Budget(settings.training_per_s)
         self._repeated = RecentIds()  # places in the log that changed nothing
+        self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
     def applies(self) -> dict[str, Callable[[int, Sequence[ConsumerRecord]], None]]:
@@ -57,11 +80,12 @@ class Learner:
         return {self.settings.topic(name): fold for name, fold in by_name.items()}
 
     def interactions(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        now = clock.now_ms()
         for record in records:
             line = decode_interaction(record.value)
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
-            if self.model.learn(line):
+            if self.model.learn(line, train=self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = line
             else:
@@ -75,13 +99,20 @@ class Learner:
             entry = decode_item(record.key, record.value, clock.now_ms(), self.settings.limits)
             if entry is None:
                 self.model.remove_item(record.key.decode())
+                if self.texts is not None:
+                    self.texts.remove(record.key.decode())
             elif isinstance(entry, Item):
                 self.model.learn(entry)
+                if self.texts is not None:
+                    self.texts.entry(entry)
 
     def vectors(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
         for record in records:
             try:
-                self.model.learn(_vector(record.value or b""))
+                vector = _vector(record.value or b"")
+                self.model.learn(vector)
+                if self.texts is not None:
+                    self.texts.vector(vector)
             except (msgspec.MsgspecError, RecursionError, ValueError) as problem:
                 self.foreign_vectors += 1
                 if self.foreign_vectors == 1:
@@ -103,4 +134,5 @@ class Learner:
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held, beside its bounds."""
-        return {**self.model.sizes(), "served_users": (len(self.served), self.served.max_users)}
+        texts = self.texts.sizes() if self.texts is not None else {}
+        return {**self.model.sizes(), **texts, "served_users": (len(self.served), self.served.max_users)}

@@ -22,6 +22,8 @@ from models.events import INPUTS, Reason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
+RANKED: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
+"""What becomes of a list in the language stage (see `streams.language_stage`)."""
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
@@ -126,6 +128,10 @@ class Metrics:
         self.points = {c: points.labels(c) for c in COLLECTIONS}
         near = Counter("freshet_near_answers", "Who answered 'which items lie near this taste'.", ["by"], registry=r)
         self.near = {by: near.labels(by) for by in ("qdrant", "scan")}
+        ranked = Counter(
+            "freshet_language_lists", "Lists that met the language stage, by what became of them.", ["outcome"], registry=r
+        )
+        self.language_lists = {outcome: ranked.labels(outcome) for outcome in RANKED}
 
     # arms come from lists that other workers may have served: a small set, bounded here
     def impression(self, arm: str, position: int, origin: str, count: int = 1) -> None:

@@ -67,6 +67,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     arm: Annotated[str, _doc("name of the experiment arm written on every list", pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "default"
     popular_interval_s: Annotated[float, _doc("how often the list for strangers may change", gt=0, le=3600)] = 1.0
 
+    training_per_s: Annotated[
+        float, _doc("events per second the fusion learns from at most; each costs as much CPU as a list", ge=1, le=100_000)
+    ] = 200.0
+
     # attribution
     attribution_window_s: Annotated[float, _doc("a click counts for a list served at most so long before (event time)", gt=0)] = (
         86_400.0
@@ -95,6 +99,23 @@ class Settings(Struct, frozen=True, kw_only=True):
     qdrant_prefix: Annotated[str, _doc("put before the collections' names", pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     qdrant_deadline_ms: Annotated[float, _doc("lists do not wait longer for a Qdrant server", gt=0, le=10_000)] = 50.0
     qdrant_local_points: Annotated[int, _doc("an embedded Qdrant refuses to grow past this", ge=1, le=20_000)] = 20_000
+
+    # language stage
+    ranker: Annotated[
+        str, _doc("who orders the best of a list by text: a directory or hub name of a cross-encoder, a URL; empty: off")
+    ] = ""
+    ranker_model: Annotated[str, _doc("with a URL: the name of the model behind it")] = ""
+    ranker_api_key: Annotated[str, _doc("with a URL; never logged")] = ""
+    ranker_device: Annotated[str, _doc("of a cross-encoder: auto, cpu, cuda, cuda:1, mps")] = "auto"
+    ranker_threads: Annotated[int, _doc("CPU threads of a cross-encoder", ge=1, le=256)] = 1
+    ranker_candidates: Annotated[int, _doc("so many of the fused list are ordered", ge=2, le=200)] = 30
+    ranker_history: Annotated[int, _doc("newest items of the user that the ranker reads about", ge=1, le=50)] = 5
+    ranker_weight: Annotated[float, _doc("weight of its scores beside the logarithm of the fused score", ge=0, le=1_000)] = 1.0
+    ranker_budget_ms: Annotated[float, _doc("time it has for all lists of a batch; then fused lists stand", gt=0, le=60_000)] = (
+        100.0
+    )
+    ranker_failures: Annotated[int, _doc("bad batches in a row after which it rests", ge=1, le=1_000)] = 5
+    ranker_pause_s: Annotated[float, _doc("how long it rests", gt=0, le=3_600)] = 30.0
 
     # operations
     state_dir: Annotated[str, _doc("where embedded parts keep their data", min_length=1)] = ".freshet"
@@ -165,7 +186,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.topic_prefix + name
 
     def __repr__(self) -> str:
-        hidden = {"sasl_password", "qdrant_api_key"}
+        hidden = {"sasl_password", "qdrant_api_key", "ranker_api_key"}
         shown = (f"{f}={'***' if f in hidden and getattr(self, f) else repr(getattr(self, f))}" for f in self.__struct_fields__)
         return f"Settings({', '.join(shown)})"
 
@@ -233,6 +254,8 @@ def _contradictions(settings: Settings) -> list[str]:
         found.append("FRESHET_SSL_CERTFILE and FRESHET_SSL_KEYFILE go together: set both or neither")
     if settings.qdrant_url and not re.match(r"^https?://[^\s/]+", settings.qdrant_url):
         found.append(f"FRESHET_QDRANT_URL={settings.qdrant_url!r}: begin with http:// or https://")
+    if settings.ranker.startswith(("http://", "https://")) and not settings.ranker_model:
+        found.append("FRESHET_RANKER is a URL: set FRESHET_RANKER_MODEL")
     if settings.commit_interval_s >= settings.session_timeout_s:
         found.append("FRESHET_COMMIT_INTERVAL_S must be below FRESHET_SESSION_TIMEOUT_S")
     bad = [b for b in settings.bootstrap.split(",") if not re.match(r"^[^\s:]+:\d{1,5}$", b.strip())]
