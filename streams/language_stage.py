@@ -18,10 +18,11 @@ from typing import Final, NamedTuple
 from models.events import Recommended
 from models.text_ranking import ItemTexts, Ranker, reordered, scores
 from streams.language_ranker import LoadedRanker
+from streams.metrics import RANKED
 
 log = logging.getLogger(__name__)
 
-OUTCOMES: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
+OUTCOMES: Final = RANKED
 """What becomes of a list: reordered by the ranker, or in its fused order because there was no text to go by, the budget was
 spent, an earlier call is still running, the ranker failed, or the stage rests."""
 

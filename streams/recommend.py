@@ -17,9 +17,11 @@ from aiokafka import ConsumerRecord
 
 from models import events
 from models.events import POPULAR, CausedBy, Interaction, Reason, RecommendationList, Recommended, Refusal
+from models.text_ranking import recent
 from streams import clock
 from streams.attribute import Attribute
 from streams.ingest import Outbox, Produce, partition_of, refuse
+from streams.language_stage import Asked, LanguageStage
 from streams.learn import Learner, decode_interaction
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -67,6 +69,7 @@ class Recommend:
         self.settings, self.metrics, self.learner, self.attribute = settings, metrics, learner, attribute
         self.replica, self.produce, self.near = replica, produce, near
         self.topic = settings.topic("interactions")
+        self.language: LanguageStage | None = None  # set once it has started
         self._popular: tuple[str, ...] = ()
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
@@ -105,14 +108,23 @@ class Recommend:
     async def _lists(self, causes: list[Cause], outbox: Outbox) -> list[RecommendationList]:
         """A changed list for each cause goes into the outbox (a tombstone for a forgotten user)."""
         hits = await self._near(causes)
-        lists: list[RecommendationList] = []
+        size = self.settings.list_size
+        depth = size if self.language is None else max(size, self.settings.ranker_candidates)
+        made: list[tuple[Cause, list[Recommended]]] = []
         breath = time.perf_counter()
         for cause, near in zip(causes, hits, strict=True):
-            user = cause.line.user_id
             if cause.line.kind == "erasure":
-                outbox.put("recommendations", user, None)
+                outbox.put("recommendations", cause.line.user_id, None)
                 continue
-            items = self.learner.model.recommend(user, self.settings.list_size, context=cause.line.context, near=near)
+            made.append((cause, self.learner.model.recommend(cause.line.user_id, depth, context=cause.line.context, near=near)))
+            if time.perf_counter() - breath > BREATHE_S:
+                await asyncio.sleep(0)
+                breath = time.perf_counter()
+        if self.language is not None:
+            made = await self._reordered(self.language, made)
+        lists: list[RecommendationList] = []
+        for cause, items in made:
+            user = cause.line.user_id
             last = self.learner.served.last(user)
             if last is not None and last.items == tuple(item.item_id for item in items):
                 self.metrics.unchanged.inc()
@@ -120,10 +132,16 @@ class Recommend:
                 served = self._list(user, cause.line, cause.offset, items)
                 lists.append(served)
                 outbox.put("recommendations", user, events.encode(served))
-            if time.perf_counter() - breath > BREATHE_S:
-                await asyncio.sleep(0)
-                breath = time.perf_counter()
         return lists
+
+    async def _reordered(
+        self, language: LanguageStage, made: list[tuple[Cause, list[Recommended]]]
+    ) -> list[tuple[Cause, list[Recommended]]]:
+        """The lists as the language stage orders and shortens them."""
+        history, count = self.learner.model.history, self.settings.ranker_history
+        asked = [Asked(recent(history, cause.line.user_id, count), items) for cause, items in made]
+        ordered = await language.reorder(asked, self.settings.list_size)
+        return [(cause, items) for (cause, _), items in zip(made, ordered, strict=True)]
 
     def _list(self, user_id: str, cause: Interaction, offset: int, items: list[Recommended]) -> RecommendationList:
         return RecommendationList(
