@@ -74,8 +74,18 @@ class Ratings:
         """mu + b_i + b_u, not clipped; -1 stands for an unknown user or item."""
         if not self.count:
             return UNKNOWN
-        mean = self.total / self.count / 1000
-        return mean + self._item_bias(item, mean) + self._user_bias(user, mean)
+        mean = self.mean()
+        return mean + self._item_bias(item, mean) + self.user_bias(user, mean)
+
+    def mean(self) -> float:
+        """mu: the mean of all ratings; the middle of the scale without any."""
+        return self.total / self.count / 1000 if self.count else UNKNOWN
+
+    def item_biases(self, items: npt.NDArray[np.int32], mean: float) -> npt.NDArray[np.float64]:
+        """b_i of items that are rated, (n,), beside that mean of all ratings."""
+        count = self.item_count[items]
+        biases: npt.NDArray[np.float64] = (self.item_sum[items] / 1000 - count * mean) / (count + self.config.item_shrink)
+        return biases
 
     def predict(self, user: int, item: int) -> float:
         """Expected rating, 1..5; -1 stands for an unknown user or item."""
@@ -91,17 +101,15 @@ class Ratings:
         over = float(self.item_sum[item]) / 1000 - count * mean
         return over / (count + self.config.item_shrink) if count else 0.0
 
-    def _user_bias(self, user: int, mean: float) -> float:
+    def user_bias(self, user: int, mean: float) -> float:
+        """b_u beside that mean of all ratings; 0 for somebody who has rated nothing."""
         if user < 0:
             return 0.0
         window = self.history.window(user)
         rated = window[window["rating"] > 0]
         if not len(rated):
             return 0.0
-        items = rated["item"]
-        count = self.item_count[items]
-        biases = (self.item_sum[items] / 1000 - count * mean) / (count + self.config.item_shrink)
-        over = rated["rating"] / 1000 - mean - biases
+        over = rated["rating"] / 1000 - mean - self.item_biases(rated["item"], mean)
         return float(over.sum()) / (len(rated) + self.config.user_shrink)
 
     def sizes(self) -> dict[str, tuple[int, int]]:

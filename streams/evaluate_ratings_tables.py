@@ -12,7 +12,7 @@ MEASURES: Final = {"mae": "MAE", "rmse": "RMSE"}
 
 
 def show(report: dict[str, Any], console: Console) -> None:
-    """Print all tables of a report. The smallest error of each table is bold, and so is of each measure without neighbours."""
+    """Print all tables of a report. The smallest error of each measure and table is bold."""
     console.print(f"{report['reviews']:,} reviews, {report['tested']:,} predicted before they were learned", highlight=False)
     if not report["tested"]:
         console.print("[yellow]Nothing was predicted: there is no rating after the warm-up.[/yellow]")
@@ -26,8 +26,8 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def _baselines(baselines: dict[str, Any]) -> Table:
-    """A row per predictor without neighbours."""
-    table = _table("predictor", ["MAE", "±", "RMSE"], "Without neighbours")
+    """A row per predictor without a K to choose."""
+    table = _table("predictor", ["MAE", "±", "RMSE"], "Constants, means, biases and factors")
     best = {measure: min(row[measure] for row in baselines.values()) for measure in MEASURES}
     for name, row in baselines.items():
         table.add_row(name, _cell(row["mae"], best["mae"]), f"{row['mae_se']:.4f}", _cell(row["rmse"], best["rmse"]))

@@ -1,7 +1,7 @@
 """Predicted ratings compared: one pass over the reviews of a log, every predictor asked first and taught afterwards.
 
 Beside each other: constants, means, shrunk biases, river's factorisations with their documented settings, the recommender's own
-`predict`, and the neighbourhood systems of `models.rating_neighbours` for several K. Predictions are clipped to 1..5.
+`predict`, neighbours on top of biases, and the plain neighbourhood systems for several K. Predictions are clipped to 1..5.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models.evaluation.rating_errors import Errors, Median
 from models.events import Event, Interaction, Review
 from models.fold import Fold
 from models.history import History
-from models.rating_neighbours import Around, Neighbours, Prediction, Raters, TextProfiles
+from models.rating_neighbours import Around, Neighbours, Prediction, Raters, Residuals, TextProfiles
 from models.ratings import Ratings
 from models.vectors import Vectors
 
@@ -31,8 +31,9 @@ Vector = npt.NDArray[np.float32]
 
 BASELINES: Final = (
     "always the median", "global mean", "user mean", "item mean", "shrunk biases", "river Baseline", "river BiasedMF", "predict",
+    "biases + ItemCF", "biases + UserCF", "biases + both + factors",
 )  # fmt: skip
-"""Predictors without a K; `predict` is what `Recommender.predict` answers."""
+"""Predictors without a K to choose; `predict` is what `Recommender.predict` answers, the last three are `Residuals`."""
 
 
 class System(Struct, frozen=True):
@@ -101,6 +102,7 @@ class Predictors:
         self.ratings, self.raters = Ratings(config, self.history), Raters(config, self.history)
         self.texts = TextProfiles(config.max_vectors) if text else None
         self.neighbours = Neighbours(self.history, self.raters, self.texts)
+        self.residuals = Residuals(self.ratings, self.neighbours)
         self.fold = Fold(
             config, self.history, Catalogue(config, self.history), Vectors(config), [self.ratings, self.raters, *self._profiles()]
         )
@@ -116,9 +118,10 @@ class Predictors:
         user, item = self.history.users.get(user_id), self.history.items.get(item_id)
         around = self.neighbours.around(user, item)
         rivers = [model.predict_one(user_id, item_id) for model in self._rivers]
+        over = self.residuals.expected(user, item, around)
         simple = [
-            self._median.value(), around.mean, around.user_mean, around.item_mean, self.ratings.biases(user, item), *rivers,
-            self.ratings.predict(user, item),
+            self._median.value(), around.mean, around.user_mean, around.item_mean, over.biases, *rivers,
+            self.ratings.predict(user, item), over.items, over.users, over.blend,
         ]  # fmt: skip
         return np.array(simple), [self._near(around, system) for system in self.systems]
 

@@ -5,11 +5,12 @@
     w       = (1 - a) cf + a cos(text)
 
 `Raters` follows the history and knows who has rated an item, `Neighbours` answers from the windows, `TextProfiles` holds the
-running means of what users wrote and of what was written about items.
+running means of what users wrote and of what was written about items. `Residuals` puts neighbours on top of shrunk biases.
 """
 
 from models.rating_neighbours.neighbours import Around, Neighbours, Prediction
 from models.rating_neighbours.raters import Raters
+from models.rating_neighbours.residuals import Residuals
 from models.rating_neighbours.texts import TextProfiles
 
-__all__ = ["Around", "Neighbours", "Prediction", "Raters", "TextProfiles"]
+__all__ = ["Around", "Neighbours", "Prediction", "Raters", "Residuals", "TextProfiles"]

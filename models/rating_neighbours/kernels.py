@@ -14,14 +14,14 @@ from models.rows import Array
 
 OPINION: Final = np.dtype([("item", "<i8"), ("rating", "<i8")])
 PERSON: Final = np.dtype(
-    [("user", "<i4"), ("spare", "<i4"), ("rating", "<f8"), ("mean", "<f8"), ("cosine", "<f8"), ("pearson", "<f8")], align=True
+    [("user", "<i4"), ("common", "<i4"), ("rating", "<f8"), ("mean", "<f8"), ("cosine", "<f8"), ("pearson", "<f8")], align=True
 )
-"""Another rater of the item: their rating of it and mean rating (stars), their similarities to the user."""
+"""Another rater of the item: items rated in common, their rating of the item and mean (stars), similarities to the user."""
 THING: Final = np.dtype(
-    [("item", "<i4"), ("spare", "<i4"), ("rating", "<f8"), ("mean", "<f8"), ("cosine", "<f8"), ("adjusted", "<f8")], align=True
+    [("item", "<i4"), ("common", "<i4"), ("rating", "<f8"), ("mean", "<f8"), ("cosine", "<f8"), ("adjusted", "<f8")], align=True
 )
-"""Another item the user has rated: the user's rating of it and its mean (stars), its similarities to the item."""
-SUMS: Final = np.dtype([("dot", "<i8"), ("product", "<f8"), ("left", "<f8"), ("right", "<f8")])
+"""Another item the user has rated: raters in common, the user's rating of it and its mean (stars), similarities to the item."""
+SUMS: Final = np.dtype([("dot", "<i8"), ("common", "<i8"), ("product", "<f8"), ("left", "<f8"), ("right", "<f8")])
 
 FLAT: Final = 1e-9
 """Deviations whose lengths multiply to less than this (stars squared) have no direction: the similarity is 0."""
@@ -80,6 +80,7 @@ def compare(
         total += rating
         squares += rating * rating
         sums[k].dot = 0
+        sums[k].common = 0
         sums[k].product = 0.0
         sums[k].left = 0.0
         sums[k].right = 0.0
@@ -100,6 +101,7 @@ def compare(
         their_mean = their_total / count / 1000
         above = of_item / 1000 - their_mean
         dot = 0
+        common = 0
         product = 0.0
         left = 0.0
         right = 0.0
@@ -110,15 +112,18 @@ def compare(
                 mine = own[k].rating / 1000 - mean
                 deviation = rating / 1000 - their_mean
                 dot += rating * own[k].rating
+                common += 1
                 product += mine * deviation
                 left += mine * mine
                 right += deviation * deviation
                 sums[k].dot += rating * of_item
+                sums[k].common += 1
                 sums[k].product += above * deviation
                 sums[k].left += above * above
                 sums[k].right += deviation * deviation
         if other != user:
             people[others].user = other
+            people[others].common = common
             people[others].rating = of_item / 1000
             people[others].mean = their_mean
             people[others].cosine = dot / (np.sqrt(float(squares)) * np.sqrt(float(their_squares))) if held else 0.0
@@ -130,6 +135,7 @@ def compare(
         place[j] = 0
         if j != item and item_count[j] > 0:
             things[kept].item = j
+            things[kept].common = sums[k].common
             things[kept].rating = own[k].rating / 1000
             things[kept].mean = item_sum[j] / item_count[j] / 1000
             things[kept].cosine = 0.0

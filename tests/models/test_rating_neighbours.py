@@ -18,8 +18,9 @@ from models.events import Event, Interaction
 from models.fold import Fold
 from models.history import History
 from models.interning import key64
-from models.rating_neighbours import Neighbours, Raters, TextProfiles
+from models.rating_neighbours import Neighbours, Raters, Residuals, TextProfiles
 from models.rating_neighbours.texts import Means
+from models.ratings import Ratings
 from models.vectors import Vectors
 from tests.models.naive import Naive
 from tests.models.streams_of import Change, interleaved, shop, streams
@@ -37,9 +38,11 @@ class World:
         self.history = History(self.config)
         self.raters = Raters(self.config, self.history)
         self.texts = TextProfiles(self.config.max_vectors) if text else None
-        followers = [self.raters, *([self.texts] if self.texts else [])]
+        self.ratings = Ratings(self.config, self.history)
+        followers = [self.ratings, self.raters, *([self.texts] if self.texts else [])]
         self.fold = Fold(self.config, self.history, Catalogue(self.config, self.history), Vectors(self.config), followers)
         self.neighbours = Neighbours(self.history, self.raters, self.texts)
+        self.residuals = Residuals(self.ratings, self.neighbours)
 
     def learn(self, *events: Event | Erasure) -> None:
         for event in events:
@@ -265,6 +268,62 @@ def test_asking_changes_nothing() -> None:
     assert first == again
     assert all(np.array_equal(before[name], array) for name, array in world.raters.arrays().items())
     assert (world.neighbours._place == 0).all()
+
+
+# ------------------------------------------------------------------------------------------------ on top of biases
+def shrunk(naive: Naive) -> tuple[float, dict[str, float], dict[str, float]]:
+    """mu, b_i and b_u (shrunk by 5) from every review in the windows."""
+    given = [(user, e.item, e.rating) for user in naive.users() for e in naive.events(user) if e.rating is not None]
+    mu = sum(r for _, _, r in given) / len(given) if given else 3.0
+    over: dict[str, list[float]] = defaultdict(list)
+    for _, item, rating in given:
+        over[item or ""].append(rating - mu)
+    of_item = defaultdict(float, {item: sum(left) / (len(left) + 5) for item, left in over.items()})
+    left: dict[str, list[float]] = defaultdict(list)
+    for user, item, rating in given:
+        left[user].append(rating - mu - of_item[item or ""])
+    return mu, of_item, defaultdict(float, {user: sum(x) / (len(x) + 5) for user, x in left.items()})
+
+
+def pulled(weighted: list[tuple[float, float]]) -> float:
+    return sum(w * d for w, d in weighted) / (sum(abs(w) for w, _ in weighted) + 2.0)
+
+
+@given(streams(users=5, items=5), st.integers(0, 10_000))
+@settings(max_examples=40)
+def test_neighbours_on_top_of_biases_equal_the_twin(by_user: dict[str, list[Change]], seed: int) -> None:
+    config = Config(window_events=8, factors=0)
+    world, naive = World(config), Naive(config)
+    for event in interleaved(by_user, seed):
+        world.learn(event)
+        naive.learn(event)
+    twin, (mu, of_item, of_user) = Twin(opinions_of(naive)), shrunk(naive)
+    for user in [*by_user, "a stranger"]:
+        mine = twin.of.get(user, {})
+        for item in [*(f"i{k}" for k in range(5)), "unheard of"]:
+            base = mu + of_item[item] + of_user[user]
+            items, users = [], []
+            for j in mine.keys() - {item}:
+                n = len(twin.by[item].keys() & twin.by[j].keys())
+                items.append((twin.adjusted(item, j) * n / (n + 20), mine[j] - mu - of_user[user] - of_item[j]))
+            for v in twin.by[item].keys() - {user}:
+                n = len(mine.keys() & twin.of[v].keys())
+                users.append((twin.pearson(user, v) * n / (n + 20), twin.of[v][item] - twin.user_mean(v) - of_item[item]))
+            found = world.residuals.expected(world.history.users.get(user), world.history.items.get(item))
+            by_items, by_users = base + pulled(items), base + pulled(users)
+            assert found == pytest.approx((base, by_items, by_users, (by_items + by_users + base) / 3), abs=1e-9)
+
+
+def test_tastes_that_cancel_out_are_told_apart_by_neighbours() -> None:
+    """On average everybody and everything is the same: biases know nothing, neighbours do."""
+    world = World(Config(factors=0))
+    pairs = [(user, item) for user in range(12) for item in range(12) if (user, item) not in ((0, 0), (1, 0))]
+    world.learn(*(review(k, f"u{u}", f"i{i}", 5 if u % 2 == i % 2 else 1) for k, (u, i) in enumerate(pairs)))
+    like, unlike = (world.residuals.expected(world.history.users.get(u), world.history.items.get("i0")) for u in ("u0", "u1"))
+    assert abs(like.biases - unlike.biases) < 0.5
+    assert like.items > unlike.items + 1
+    assert like.users > unlike.users + 1
+    assert like.blend > unlike.blend + 1
 
 
 # ------------------------------------------------------------------------------------------------ running means
