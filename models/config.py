@@ -40,7 +40,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_erasures: Annotated[int, _doc("erased users whose late events are still kept out", ge=16, le=10_000_000)] = 100_000
 
     # what an event says
-    positive_rating: Annotated[float, _doc("a rating below this many stars is no evidence for an item", ge=1, le=5)] = 4.0
+    positive_rating: Annotated[float, _doc("a rating below this many stars is no evidence for an item", ge=1, le=5)] = 3.0
     click_weight: Annotated[float, _doc("weight of a click in profiles and trends", gt=0, le=100)] = 1.0
     review_weight: Annotated[float, _doc("weight of a review with a positive rating", gt=0, le=100)] = 2.0
     purchase_weight: Annotated[float, _doc("weight of a purchase", gt=0, le=100)] = 3.0
