@@ -17,6 +17,7 @@ from streams.evaluate_command import evaluate as evaluate_command
 from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
 from streams.replay import replay as replay_command
 from streams.settings import Settings, SettingsError, parse_roles
+from streams.train_ranker_command import train_ranker as train_ranker_command
 
 app = typer.Typer(
     name="freshet",
@@ -234,6 +235,7 @@ def demo(
 
 app.command("replay")(replay_command)
 app.command("evaluate")(evaluate_command)
+app.command("train-ranker")(train_ranker_command)
 app.command("evaluate-ratings")(evaluate_ratings_command)
 
 
