@@ -85,11 +85,13 @@ def _check_fits(settings: Settings, expected: Expected) -> None:
 
 @contextmanager
 def _signals_as_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does (only the main thread may set handlers)."""
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, and so does SIGINT where a shell started us with it ignored (only the main
+    thread may set handlers)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:

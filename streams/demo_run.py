@@ -5,6 +5,7 @@ Everything runs in processes of its own, as in production, on a Kafka and a Qdra
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -30,8 +31,8 @@ from streams.settings import PREFIX, Settings
 from streams.shop import ShopOptions
 from streams.tail import Tail, TailError
 
-READY_S: Final = 180.0
-"""A worker that is not ready within this time has failed; meanwhile it loads the text model."""
+READY_S: Final = 600.0
+"""A worker that is not ready within this time has failed; it loads the text model, and the first time it compiles the kernels."""
 STALL_S: Final = 60.0
 """A flow with work left in which nothing has moved for so long is stuck."""
 LOOK_S: Final = 1.0
@@ -39,6 +40,8 @@ STABLE: Final = 3
 """So many looks in a row must find nothing left to do."""
 LINE_EVERY_S: Final = 5.0
 STOP_S: Final = 40.0
+STOP_WITHOUT_KAFKA_S: Final = 5.0
+"""Nothing can be delivered or committed any more."""
 _REPLACED: Final = (
     "BOOTSTRAP", "SECURITY_PROTOCOL", "SASL_MECHANISM", "SASL_USERNAME", "SASL_PASSWORD", "SSL_CAFILE", "SSL_CERTFILE",
     "SSL_KEYFILE", "REPLICATION", "QDRANT_URL", "QDRANT_API_KEY", "STATE_DIR", "METRICS_HOST", "METRICS_PORT", "INSTANCE_ID",
@@ -78,6 +81,7 @@ class Run:
 
     def run(self) -> list[str]:
         """What failed, in sentences; nothing where all went well or Ctrl-C ended it."""
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a lost broker is told in a sentence
         failures: list[str] = []
         interrupted = False
         try:
@@ -269,7 +273,7 @@ class Run:
                 if child is self.worker and self.tail is not None:
                     self.tail.close()
                 early = child.code is not None and child is self.worker  # told already
-                if child.stop(STOP_S) != 0 and not early:
+                if child.stop(STOP_S if self.kafka.running else STOP_WITHOUT_KAFKA_S) != 0 and not early:
                     failures.append(_ended(child))
             self.kafka.close()
         return failures
