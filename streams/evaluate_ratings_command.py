@@ -27,6 +27,7 @@ errors = Console(stderr=True)
 Files = Annotated[list[Path], typer.Argument(help="Logs with ratings, read one after the other.")]
 Ks = Annotated[str, typer.Option("--k", help="Numbers of neighbours, separated by commas.")]
 TextShare = Annotated[float, typer.Option("--text-share", help="Part of the text in the similarities of T-UserCF and T-ItemCF.")]
+TextCentred = Annotated[bool, typer.Option(help="Compare texts less what all of them have in common, or as they are.")]
 Warmup = Annotated[float, typer.Option(min=0, help="Learned without being tested: a share of the reviews, or their number.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many reviews.")]
 Text = Annotated[bool, typer.Option("--text/--no-text", help="Embed the reviews (bundled model, cached) for the T- systems.")]
@@ -39,6 +40,7 @@ def evaluate_ratings(
     files: Files,
     k: Ks = "5,10,15,20,25,30",
     text_share: TextShare = 0.5,
+    text_centred: TextCentred = True,
     warmup: Warmup = 0.2,
     limit: Limit = None,
     text: Text = True,
@@ -48,7 +50,7 @@ def evaluate_ratings(
 ) -> None:
     """Measure predicted ratings: MAE and RMSE of UserCF, ItemCF, T-UserCF, T-ItemCF by K, beside constants and factors."""
     try:
-        protocol = StudyProtocol(ks=_numbers(k), text_share=text_share, warmup=warmup, limit=limit)
+        protocol = StudyProtocol(ks=_numbers(k), text_share=text_share, text_centred=text_centred, warmup=warmup, limit=limit)
         report = _measure(_reviews(files, lenient), protocol, _settings(settings), text=text)
     except (EventFileError, SettingsError, EncoderError, ValueError) as problem:
         errors.print(f"[red]freshet:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)

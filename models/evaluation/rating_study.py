@@ -62,6 +62,7 @@ class StudyProtocol(Struct, frozen=True, kw_only=True):
 
     ks: tuple[int, ...] = (5, 10, 15, 20, 25, 30)
     text_share: float = 0.5
+    text_centred: bool = True  # compare texts less what all of them have in common
     warmup: float = 0.2
     limit: int | None = None  # only the first so many reviews
 
@@ -100,7 +101,7 @@ class Predictors:
         self.systems = tuple(system for system in SYSTEMS if text or not system.text)
         self.history = History(config)
         self.ratings, self.raters = Ratings(config, self.history), Raters(config, self.history)
-        self.texts = TextProfiles(config.max_vectors) if text else None
+        self.texts = TextProfiles(config.max_vectors, centred=protocol.text_centred) if text else None
         self.neighbours = Neighbours(self.history, self.raters, self.texts)
         self.residuals = Residuals(self.ratings, self.neighbours)
         self.fold = Fold(

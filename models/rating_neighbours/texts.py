@@ -1,7 +1,7 @@
 """What users write and what is written about items: running means of the vectors of reviews.
 
 Compared by the cosine of the means less what all of them have in common (their common mean): uncentred, every text of a
-domain looks like every other.
+domain looks like every other, and weights are nearly the same for all neighbours.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from models.rows import grown
 
 Vector = npt.NDArray[np.floating]
 NOTHING = 1e-9
-"""A centred mean shorter than this says nothing."""
+"""Means whose lengths multiply to less than this say nothing."""
 
 
 class Means:
-    """Sums of vectors by index in float64, `bound` rows at most (8 bytes * dim each); words of further ones are not kept."""
+    """Sums of vectors by index in float64, `bound` rows at most (8 bytes * dim each); words of further ones are not kept.
 
-    def __init__(self, bound: int) -> None:
+    `centred`: whether the common mean is taken out before comparing.
+    """
+
+    def __init__(self, bound: int, *, centred: bool = True) -> None:
         self.bound = bound
+        self.centred = centred
         self.left_out = 0
         self._row: dict[int, int] = {}
         self._free: list[int] = []
@@ -74,14 +78,14 @@ class Means:
             self._free.append(row)
 
     def cosines(self, index: int, others: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-        """Cosine of the centred means of `index` and each of `others` (n,); 0 where one of them has no texts."""
+        """Cosine of the means of `index` and each of `others` (n,); 0 where one of them has no texts."""
         out = np.zeros(len(others))
         row = self._row.get(index)
         if row is None or not len(others):
             return out
         rows = np.array([self._row.get(other, -1) for other in others.tolist()], np.int64)
         there = rows >= 0
-        centre = self._total / self._count
+        centre = self._total / self._count if self.centred else np.zeros_like(self._total)
         mine = self._sums[row] / self._texts[row] - centre
         theirs = self._sums[rows[there]] / self._texts[rows[there], None] - centre
         lengths = np.linalg.norm(theirs, axis=1) * np.linalg.norm(mine)
@@ -95,8 +99,8 @@ class TextProfiles:
     Vectors are not remembered: who takes a review back (an edit, a deletion, an erasure) gives its vector again.
     """
 
-    def __init__(self, bound: int) -> None:
-        self.users, self.items = Means(bound), Means(bound)
+    def __init__(self, bound: int, *, centred: bool = True) -> None:
+        self.users, self.items = Means(bound, centred=centred), Means(bound, centred=centred)
 
     def add(self, user: int, item: int, vector: Vector) -> None:
         """A review with the given (dim,) unit vector."""

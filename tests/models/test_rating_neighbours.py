@@ -118,10 +118,10 @@ def deviations(pairs: list[tuple[float, float]]) -> float:
     return sum(x * y for x, y in pairs) / length if length > 1e-9 else 0.0
 
 
-def text_cosine(texts: Texts, a: str, b: str) -> float:
+def text_cosine(texts: Texts, a: str, b: str, *, centred: bool = True) -> float:
     if not texts.get(a) or not texts.get(b):
         return 0.0
-    centre = np.mean([v for said in texts.values() for v in said], axis=0)
+    centre = np.mean([v for said in texts.values() for v in said], axis=0) if centred else 0.0
     x, y = np.mean(texts[a], axis=0) - centre, np.mean(texts[b], axis=0) - centre
     length = float(np.linalg.norm(x) * np.linalg.norm(y))
     return float(x @ y) / length if length > 1e-9 else 0.0
@@ -327,9 +327,10 @@ def test_tastes_that_cancel_out_are_told_apart_by_neighbours() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ running means
-def test_means_equal_a_recomputation_with_removals_and_reused_rows() -> None:
+@pytest.mark.parametrize("centred", [True, False])
+def test_means_equal_a_recomputation_with_removals_and_reused_rows(centred: bool) -> None:
     rng, dice = np.random.default_rng(1), random.Random(1)
-    means, said = Means(bound=12), defaultdict[int, list[np.ndarray]](list)
+    means, said = Means(bound=12, centred=centred), defaultdict[int, list[np.ndarray]](list)
     for _ in range(400):
         index = dice.randrange(20)
         what = dice.random()
@@ -348,5 +349,5 @@ def test_means_equal_a_recomputation_with_removals_and_reused_rows() -> None:
     texts = {str(index): vectors for index, vectors in said.items()}
     others = np.arange(20, dtype=np.int32)
     for index in range(20):
-        expected = [text_cosine(texts, str(index), str(other)) for other in others]
+        expected = [text_cosine(texts, str(index), str(other), centred=centred) for other in others]
         assert means.cosines(index, others) == pytest.approx(expected, abs=1e-9)

@@ -59,6 +59,9 @@ def test_words_bring_the_text_systems(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {"T-UserCF cosine", "T-UserCF Pearson", "T-ItemCF cosine", "T-ItemCF adj. cosine"} <= set(report["systems"])
     assert report["protocol"]["text_share"] == 0.3
     assert (tmp_path / "freshet" / "text-vectors.sqlite").is_file()
+    plain = json.loads(call(file, "--json", "-", "--text-share", "0.3", "--no-text-centred", "--limit", "60").stdout)
+    assert plain["systems"]["T-UserCF cosine"] != report["systems"]["T-UserCF cosine"]
+    assert plain["systems"]["UserCF cosine"] == report["systems"]["UserCF cosine"]
     without = json.loads(call(file, "--json", "-", "--no-text", "--limit", "60").stdout)
     assert not any(name.startswith("T-") for name in without["systems"])
     assert without["systems"]["UserCF cosine"] == report["systems"]["UserCF cosine"]
