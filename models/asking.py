@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.catalogue import Catalogue
 from models.config import Config
 from models.fusion import Union
+from models.habit import Habit
 from models.history import History, Step
 from models.kernel import kernel
 from models.rows import Array, grown
@@ -31,8 +32,8 @@ def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool)
 class Asking:
     """Makes queries and collects candidates. All it holds is scratch, overwritten by the next query."""
 
-    def __init__(self, config: Config, history: History, catalogue: Catalogue, sources: list[Source]) -> None:
-        self.config, self.history, self.catalogue, self.sources = config, history, catalogue, sources
+    def __init__(self, config: Config, history: History, catalogue: Catalogue, sources: list[Source], habit: Habit) -> None:
+        self.config, self.history, self.catalogue, self.sources, self.habit = config, history, catalogue, sources, habit
         self._seen: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self._stamp = 0
         self._nobody: Array = np.zeros(0, PROFILE)
@@ -80,13 +81,19 @@ class Asking:
         user = history.users.get(user_id) if user_id is not None else -1
         profile = history.profile(user) if user >= 0 else self._nobody
         self._stamp += 1
+        again = self.repeats if repeats is None else repeats
         if user >= 0:
-            again = self.config.allow_repeats if repeats is None else repeats
             _mark(history.window(user), profile, self._seen, self._stamp, again)
         return Query(
             user=user, profile=profile, now_ms=history.now_ms, k=max(n, self.config.candidates),
             open_items=self.catalogue.open, seen=self._seen, stamp=self._stamp, context=context, near=near,
+            repeats=again,
         )  # fmt: skip
+
+    @property
+    def repeats(self) -> bool:
+        """Whether lists hold the user's own items where the request does not say."""
+        return self.config.repeats == "always" or (self.config.repeats == "auto" and self.habit.returns)
 
     def candidates(self, query: Query, *, complete: bool) -> Union:
         """The union of all sources' candidates."""

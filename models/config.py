@@ -48,7 +48,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # sources
     sources: Annotated[tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all of them")] = ()
     candidates: Annotated[int, _doc("candidates taken from each source for a list", ge=1, le=1000)] = 40
-    allow_repeats: Annotated[bool, _doc("whether a user's own items may be recommended to them again")] = False
+    repeats: Annotated[
+        Literal["auto", "never", "always"], _doc("whether lists hold the user's own items; auto: if people come back to theirs")
+    ] = "auto"
+    returning: Annotated[float, _doc("auto: the part of events that return to an item from which on they do", gt=0, le=1)] = 0.05
+    repeats_decay: Annotated[float, _doc("repeats: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
     item_cf_items: Annotated[int, _doc("ItemCF looks at so many of the user's newest items", ge=1, le=4096)] = 20
     item_cf_decay: Annotated[float, _doc("ItemCF: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
     user_cf_items: Annotated[int, _doc("UserCF finds neighbours by so many of the user's newest items", ge=1, le=4096)] = 50

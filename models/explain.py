@@ -112,6 +112,7 @@ WORDS: Final[dict[str, str]] = {
     "similar_users": "{count} people with your taste took it",
     "similar_sessions": "{count} people who did as you did went on to it",
     "follows": "it is often taken after {item}",
+    "again": "you came back to it before ({count} times so far)",
     "goes_with": "it is often taken about the same time as {item}",
     "leads_to": "{item} leads to it",
     "said_alike": "people say of it what they say of {item}",

@@ -33,6 +33,9 @@ class Union:
         self._place: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
         self.n = 0
 
+    def note(self, taken: int) -> None:
+        """Somebody took an item. Called for every positive event, after `learn` and also where that is not called."""
+
     def ensure(self, items: int) -> None:
         """Make place for so many items."""
         old = len(self._place)
@@ -97,6 +100,9 @@ class Fusion(Protocol):
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """The user took item `taken` (an index; perhaps no candidate) when this union could have been offered: test, learn."""
 
+    def note(self, taken: int) -> None:
+        """Somebody took an item. Called for every positive event, after `learn` and also where that is not called."""
+
     def ensure(self, items: int) -> None:
         """Make place for so many items."""
 
@@ -130,6 +136,9 @@ class ReciprocalRank:
 
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Nothing: ranks are all there is."""
+
+    def note(self, taken: int) -> None:
+        """Nothing is known of single items."""
 
     def ensure(self, items: int) -> None:
         """Nothing is known of single items."""
@@ -168,6 +177,9 @@ class Weighted:
 
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Nothing: the weights are given."""
+
+    def note(self, taken: int) -> None:
+        """Nothing is known of single items."""
 
     def ensure(self, items: int) -> None:
         """Nothing is known of single items."""

@@ -154,8 +154,40 @@ def context_of(items: int) -> int:
     return 1 + int(items >= 1) + int(items >= 5) + int(items >= 20)
 
 
+class Side:
+    """What is learned for lists of one kind. `weights` (5, 4 S + 3): row 0 is shared, the others belong to contexts."""
+
+    def __init__(self, sources: int, memory: int) -> None:
+        width = PER_SOURCE * sources + OWN
+        self.weights: npt.NDArray[np.float64] = np.zeros((ROWS, width))
+        self.weights[0, 0 : width - OWN : PER_SOURCE] = 0.5
+        self.weights[0, 1 : width - OWN : PER_SOURCE] = 1.0
+        self.squares: npt.NDArray[np.float64] = np.full((ROWS, width), _FIRST_SQUARES)
+        self.gains: npt.NDArray[np.float64] = np.zeros(sources + 1)
+        """Moving average of the gain of each source alone, and of the learned ranking last."""
+        self.memory = memory
+        self.tested = 0
+
+    def judge(self, ranks: npt.NDArray[np.int64]) -> None:
+        """Average the gain: `ranks` (S + 1,) are the places of the taken item by each source and by the learned ranking, -1 for
+        none."""
+        listed = (ranks >= 0) & (ranks < _JUDGED)
+        gain = np.where(listed, 1.0 / np.log2(np.maximum(ranks, 0) + 2.0), 0.0)
+        self.tested += 1
+        self.gains += (gain - self.gains) / min(self.tested, self.memory)
+
+    def fallback(self) -> int | None:
+        """The source that ranks alone because the learned ranking is clearly worse, or None."""
+        if self.tested < self.memory or len(self.gains) < 2:
+            return None
+        best = int(np.argmax(self.gains[:-1]))
+        # the average of `memory` gains of at most 1, most of them 0, has a standard error of at most sqrt(mean / memory)
+        margin = 2.0 * float(np.sqrt(max(self.gains[best], 1e-9) / self.memory))
+        return best if self.gains[-1] < self.gains[best] - margin else None
+
+
 class Learned:
-    """See the module. `weights` (5, 4 S + 3): row 0 is shared, the others belong to contexts."""
+    """See the module. Lists with the user's own items and lists without them are different problems, each has its `Side`."""
 
     complete = True
     learns = True
@@ -164,70 +196,52 @@ class Learned:
         self.rate = config.fusion_rate
         self.behind = 2.0 * config.candidates
         self.count = len(sources)
-        width = PER_SOURCE * len(sources) + OWN
-        self.weights: npt.NDArray[np.float64] = np.zeros((ROWS, width))
-        self.weights[0, 0 : width - OWN : PER_SOURCE] = 0.5
-        self.weights[0, 1 : width - OWN : PER_SOURCE] = 1.0
-        self.squares: npt.NDArray[np.float64] = np.full((ROWS, width), _FIRST_SQUARES)
-        self.gains: npt.NDArray[np.float64] = np.zeros(len(sources) + 1)
-        """Moving average of the gain of each source alone, and of the learned ranking last."""
+        self.new, self.again = (Side(len(sources), config.fusion_memory) for _ in range(2))
         self.clock = 0
         """Positive events so far."""
         self.events: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self.first: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self.last: npt.NDArray[np.int64] = np.zeros(16, np.int64)
-        self._memory = config.fusion_memory
-        self._features: npt.NDArray[np.float64] = np.zeros((0, width))
+        self._features: npt.NDArray[np.float64] = np.zeros((0, self.new.weights.shape[1]))
         self._p: npt.NDArray[np.float64] = np.zeros(0)
         self._shares: npt.NDArray[np.float64] = np.zeros((len(sources), 0))
 
+    def side(self, query: Query) -> Side:
+        return self.again if query.repeats else self.new
+
     # -------------------------------------------------------------------------------------------- asking
     def shares(self, union: Union, query: Query) -> npt.NDArray[np.float64]:
-        n = self._look(union)
-        best = self.fallback()
+        n, side = self._look(union), self.side(query)
+        best = side.fallback()
         shares = self._shares[:, :n]
         if best is not None and union.counts[best] > 0:
             _alone(union.scores, best, shares)
             return shares
         context = context_of(len(query.profile))
-        _softmax(self._features, n, self.weights, context, self._p)
-        _divide(self._features, n, self.weights, context, self._p, shares)
+        _softmax(self._features, n, side.weights, context, self._p)
+        _divide(self._features, n, side.weights, context, self._p, shares)
         return shares
-
-    def fallback(self) -> int | None:
-        """The source that ranks alone because the learned ranking is clearly worse, or None."""
-        if self.clock < self._memory or not self.count:
-            return None
-        best = int(np.argmax(self.gains[:-1]))
-        # the average of `memory` gains of at most 1, most of them 0, has a standard error of about sqrt(mean / memory)
-        margin = 2.0 * float(np.sqrt(max(self.gains[best], 1e-9) / self._memory))
-        return best if self.gains[-1] < self.gains[best] - margin else None
 
     # -------------------------------------------------------------------------------------------- learning
     def learn(self, union: Union, query: Query, taken: int) -> None:
         """Test, then learn."""
-        n = self._look(union)
+        n, side = self._look(union), self.side(query)
         places = np.flatnonzero(union.items == taken)
-        if len(places):
-            place, context = int(places[0]), context_of(len(query.profile))
-            _softmax(self._features, n, self.weights, context, self._p)
-            self._judge(union, place)
-            _learn(self._features, n, self.weights, self.squares, context, place, self._p, self.rate)
-        else:
-            self.gains -= self.gains / self._memory
+        if not len(places):
+            side.judge(np.full(self.count + 1, -1))
+            return
+        place, context = int(places[0]), context_of(len(query.profile))
+        _softmax(self._features, n, side.weights, context, self._p)
+        own = self._p[:n]
+        side.judge(np.append(union.ranks[:, place] - 1, int((own > own[place]).sum())))
+        _learn(self._features, n, side.weights, side.squares, context, place, self._p, self.rate)
+
+    def note(self, taken: int) -> None:
         if self.events[taken] == 0:
             self.first[taken] = self.clock
         self.events[taken] += 1
         self.last[taken] = self.clock
         self.clock += 1
-
-    def _judge(self, union: Union, place: int) -> None:
-        """Average the gain of the learned ranking and of each source."""
-        own = self._p[: union.n]
-        ranks = np.append(union.ranks[:, place] - 1, int((own > own[place]).sum()))
-        listed = (ranks >= 0) & (ranks < _JUDGED)
-        gain = np.where(listed, 1.0 / np.log2(np.maximum(ranks, 0) + 2.0), 0.0)
-        self.gains += (gain - self.gains) / self._memory
 
     def _look(self, union: Union) -> int:
         """Features of the union's candidates; their number."""
@@ -251,7 +265,8 @@ class Learned:
             self.events[item] = self.first[item] = self.last[item] = 0
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {
-            "weights": self.weights, "squares": self.squares, "gains": self.gains, "clock": np.array([self.clock]),
-            "events": self.events, "first": self.first, "last": self.last,
-        }  # fmt: skip
+        learned = {"clock": np.array([self.clock]), "events": self.events, "first": self.first, "last": self.last}
+        for name, side in (("new", self.new), ("again", self.again)):
+            learned |= {f"{name}_weights": side.weights, f"{name}_squares": side.squares, f"{name}_gains": side.gains}
+            learned[f"{name}_tested"] = np.array([side.tested])
+        return learned

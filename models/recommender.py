@@ -21,6 +21,7 @@ from models.config import Config
 from models.digest import digest
 from models.events import Erasure, Event, Interaction, Item, ItemVector, Recommended
 from models.fold import Fold
+from models.habit import Habit
 from models.history import History
 from models.ratings import Ratings
 from models.rerank import Rerank, noted
@@ -57,11 +58,12 @@ class Recommender:
         self.sources = sources.build(State(self.config, self.history, self.catalogue, self.vectors))
         self.fusion = fusion.build(self.config, self.sources)
         self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
-        self.asking = Asking(self.config, self.history, self.catalogue, self.sources)
+        self.habit = Habit(self.history, self.config.returning)
+        self.asking = Asking(self.config, self.history, self.catalogue, self.sources, self.habit)
         self.trainer = Trainer(self.asking, self.fusion, self.history)
         self.fold = Fold(
             self.config, self.history, self.catalogue, self.vectors,
-            [*self.sources, self.ratings, self.asking, self.trainer],
+            [*self.sources, self.ratings, self.asking, self.trainer, self.habit],
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- learning
@@ -133,6 +135,11 @@ class Recommender:
     def predict(self, user_id: str, item_id: str) -> float:
         """The expected rating, 1..5."""
         return self.ratings.predict(self.history.users.get(user_id), self.history.items.get(item_id))
+
+    def has(self, user_id: str, item_id: str) -> bool:
+        """Whether one of the user's remembered events is about the item."""
+        user, item = self.history.users.get(user_id), self.history.items.get(item_id)
+        return user >= 0 and item >= 0 and bool((self.history.window(user)["item"] == item).any())
 
     def similar_items(self, item_id: str, n: int = 10) -> list[tuple[str, float]]:
         """At most `n` items by cosine of their users, the best first; those that may not be recommended are left out."""

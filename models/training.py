@@ -18,13 +18,23 @@ class Trainer:
         """Whether the fusion learns from what comes: a step costs as much as a list."""
 
     def before(self, step: Step) -> None:
-        """A positive event of an item that could have been in the user's list: one step of learning."""
-        if not self.active or not self.fusion.learns or step.sign < 0 or not step.positive:
+        """A positive event of an item that could have been in the user's list: one step of learning.
+
+        Lists with and without the user's own items are different problems. The one without learns from new items only, the one
+        with them from all events, and only where people do come back to what they had.
+        """
+        if step.sign < 0 or not step.positive:
             return
-        query = self.asking.query(self.history.users.name(step.user), 1)
-        if query.seen[step.item] == query.stamp:
-            return
-        self.fusion.learn(self.asking.candidates(query, complete=self.fusion.complete), query, step.item)
+        if self.active and self.fusion.learns:
+            if self.asking.repeats:
+                self._learn(step, repeats=True)
+            self._learn(step, repeats=False)
+        self.fusion.note(step.item)
+
+    def _learn(self, step: Step, *, repeats: bool) -> None:
+        query = self.asking.query(self.history.users.name(step.user), 1, repeats=repeats)
+        if query.seen[step.item] != query.stamp:
+            self.fusion.learn(self.asking.candidates(query, complete=self.fusion.complete), query, step.item)
 
     def ensure(self, users: int, items: int) -> None:
         """Make place for so many items."""

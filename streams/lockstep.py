@@ -4,6 +4,9 @@
         -> {"event_id": "e7", "items": ["i1", "i2", ...]}          flushed at once; made before anything that follows
     {"op": "learn", "event": {"type": "click", "event_id": "e7", "user_id": "ada", "item_id": "i2", "timestamp": 1.5, ...}}
 
+Whether lists may hold what the user has already is not said by the protocol and is learned: first from the stream (do people come
+back to items?), then from the outcomes of the questions themselves (was what they took theirs already?).
+
 Without `op`, a line is an event of the plain protocol: with `"score": true` it is answered first and learned afterwards. Unknown
 fields are ignored. A line that cannot be used is reported on standard error and skipped; a question is always answered.
 """
@@ -32,7 +35,44 @@ class Model(Protocol):
 
     def learn(self, event: Any) -> bool: ...
 
-    def recommend(self, user_id: str, n: int = 10, *, context: dict[str, str] | None = None) -> list[Recommended]: ...
+    def recommend(
+        self, user_id: str, n: int = 10, *, context: dict[str, str] | None = None, repeats: bool | None = None
+    ) -> list[Recommended]: ...
+
+    def has(self, user_id: str, item_id: str) -> bool: ...
+
+
+class Outcomes:
+    """What was taken when a list was asked for: something the user had already, or something new? Bound: `pending` questions."""
+
+    enough: Final = 10
+    often: Final = 0.02
+
+    def __init__(self, pending: int = 10_000) -> None:
+        self.asked = 0
+        self.returned = 0
+        self._bound = pending
+        self._pending: dict[str, None] = {}
+
+    @property
+    def repeats(self) -> bool | None:
+        """Whether lists should hold own items; None: too little is known."""
+        return None if self.asked < self.enough else self.returned >= self.often * self.asked
+
+    def question(self, event_id: str) -> None:
+        """A list was asked for before this event."""
+        if len(self._pending) >= self._bound:
+            del self._pending[next(iter(self._pending))]
+        self._pending[event_id] = None
+
+    def is_pending(self, event_id: str) -> bool:
+        return event_id in self._pending
+
+    def outcome(self, event_id: str, *, own: bool) -> None:
+        """The event came, about an item of the user's own or not."""
+        del self._pending[event_id]
+        self.asked += 1
+        self.returned += own
 
 
 class Lockstep:
@@ -42,6 +82,7 @@ class Lockstep:
         self.model = model
         self.text = text
         self.skipped = 0
+        self.outcomes = Outcomes()
 
     def serve(self, lines: Iterable[bytes], out: IO[bytes]) -> None:
         """Until the input ends."""
@@ -84,13 +125,17 @@ class Lockstep:
         items: list[str] = []
         if user is not None and user != "":
             context = _context(question.get("context"))
-            items = [line.item_id for line in self.model.recommend(str(user), n, context=context)]
+            lines = self.model.recommend(str(user), n, context=context, repeats=self.outcomes.repeats)
+            items = [line.item_id for line in lines]
+            self.outcomes.question(str(question.get("event_id")))
         return _encode({"event_id": question.get("event_id"), "items": items})
 
     def _learn(self, row: dict[str, Any]) -> None:
         event = tolerant(row)
         if self.text is not None and (vector := self.text(event)) is not None:
             self.model.learn(vector)
+        if not isinstance(event, Item) and self.outcomes.is_pending(event.event_id):
+            self.outcomes.outcome(event.event_id, own=self.model.has(event.user_id, event.item_id))
         self.model.learn(event)
 
 

@@ -11,11 +11,14 @@ from models.sources.embedding import Embedding
 from models.sources.item_cf import ItemCF
 from models.sources.neighbours import Neighbours
 from models.sources.popularity import Popularity, Trending
+from models.sources.repeats import Repeats
 from models.sources.sequence import Sequence
 from models.sources.text import Text
 from models.sources.user_cf import UserCF
 
-_ALL: Final[tuple[type[Source], ...]] = (ItemCF, UserCF, Neighbours, Sequence, Embedding, Popularity, Trending, Content, Text)
+_ALL: Final[tuple[type[Source], ...]] = (
+    ItemCF, UserCF, Neighbours, Sequence, Embedding, Repeats, Popularity, Trending, Content, Text,
+)  # fmt: skip
 REGISTRY: Final[dict[str, type[Source]]] = {source.name: source for source in _ALL}
 """Name -> source, in the order of lists and reports."""
 

@@ -67,7 +67,7 @@ class State:
 class Query:
     """One request for a list. Valid until the next one is made."""
 
-    __slots__ = ("context", "k", "near", "now_ms", "open", "profile", "seen", "stamp", "user")
+    __slots__ = ("context", "k", "near", "now_ms", "open", "profile", "repeats", "seen", "stamp", "user")
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class Query:
         stamp: int,
         context: Mapping[str, str] | None = None,
         near: Sequence[tuple[str, float]] | None = None,
+        repeats: bool = False,
     ) -> None:
         self.user = user
         """Index of the user; -1 for a stranger."""
@@ -99,6 +100,8 @@ class Query:
         """Device, country, session ... of the request, as in the events; None: nothing is known."""
         self.near = near
         """Item ids and scores of an outside search by taste vector; None: none answered."""
+        self.repeats = repeats
+        """Whether the user's own items may be in the list."""
 
 
 class Found(NamedTuple):

@@ -20,7 +20,7 @@ EXACT = ("item_cf", "user_cf", "popularity", "trending")
 
 def exact(**parameters: object) -> Recommender:
     """Only what follows from the remembered events."""
-    return Recommender(Config(**{"sources": EXACT, "fusion": "rrf", "factors": 0, **parameters}))  # type: ignore[arg-type]
+    return Recommender(Config(**{"sources": EXACT, "fusion": "rrf", "factors": 0, "repeats": "never", **parameters}))  # type: ignore[arg-type]
 
 
 def click(user: str, item: str, k: int, **more: str) -> Click:
@@ -127,7 +127,7 @@ def test_own_items_come_back_only_where_repeats_are_wanted() -> None:
     model = learned(exact(), log)
     assert {line.item_id for line in model.recommend("ada")} == {"b"}
     assert {line.item_id for line in model.recommend("ada", repeats=True)} == {"a", "b", "c"}
-    always = learned(exact(allow_repeats=True), log)
+    always = learned(exact(repeats="always"), log)
     assert {line.item_id for line in always.recommend("ada")} == {"a", "b", "c"}
     assert {line.item_id for line in always.recommend("ada", repeats=False)} == {"b"}
 

@@ -21,6 +21,7 @@ class Popular:
         self.counts: Counter[str] = Counter()
         self.learned: list[Any] = []
         self.contexts: list[dict[str, str] | None] = []
+        self.repeats: list[bool | None] = []
 
     def learn(self, event: Any) -> bool:
         self.learned.append(event)
@@ -28,8 +29,14 @@ class Popular:
             self.counts[event.item_id] += 1
         return True
 
-    def recommend(self, user_id: str, n: int = 10, *, context: dict[str, str] | None = None) -> list[Recommended]:
+    def has(self, user_id: str, item_id: str) -> bool:
+        return any(event.user_id == user_id and event.item_id == item_id for event in self.learned if isinstance(event, Click))
+
+    def recommend(
+        self, user_id: str, n: int = 10, *, context: dict[str, str] | None = None, repeats: bool | None = None
+    ) -> list[Recommended]:
         self.contexts.append(context)
+        self.repeats.append(repeats)
         reasons = [Evidence(kind="p", weight=1.0)]
         return [
             Recommended(item_id=item, rank=k + 1, score=1.0, sources={"popularity": 1.0}, reasons=reasons)
@@ -86,6 +93,18 @@ def test_context_is_handed_on() -> None:
     model = Popular()
     talk(model, ask("1", context={"device": "tv", "hour": 7}), ask("2"))
     assert model.contexts == [{"device": "tv", "hour": "7"}, None]
+
+
+@pytest.mark.parametrize(("items", "wanted"), [("ab" * 10, True), ("abcdefghijklmnopqrst", False)])
+def test_whether_own_items_are_wanted_is_seen_from_what_is_taken(items: str, wanted: bool) -> None:
+    model = Popular()
+    for k, item in enumerate(items):
+        talk_on = [ask(f"e{k}"), learn(item, event_id=f"e{k}")]
+        if k == 0:
+            server = Lockstep(model)
+        for message in talk_on:
+            server.handle(json.dumps(message).encode())
+    assert model.repeats == [None] * 10 + [wanted] * 10
 
 
 def test_item_vectors_are_learned_before_their_event() -> None:

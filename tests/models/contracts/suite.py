@@ -55,7 +55,8 @@ class SourceContract:
 
     def model(self, log: Iterable[Change] = (), **parameters: object) -> Recommender:
         given_ = {name: getattr(self.config, name) for name in self.config.__struct_fields__}
-        model = Recommender(Config(**{**given_, "sources": (self.registered,), "fusion": "rrf", "factors": 0, **parameters}))
+        plain = {"sources": (self.registered,), "fusion": "rrf", "factors": 0, "repeats": "never"}
+        model = Recommender(Config(**{**given_, **plain, **parameters}))
         for entry in self.background():
             model.learn(entry)
         for event in log:
