@@ -102,7 +102,7 @@ def open_cross_encoder(directory: Path, device: str) -> tuple[Any, Any]:
     try:
         model = CrossEncoder(
             str(directory), num_labels=1, max_length=MAX_TOKENS, device=chosen, trust_remote_code=False, local_files_only=True,
-            model_kwargs={"use_safetensors": True},
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},  # half precision does not train, and is slow on CPUs
         )  # fmt: skip
     except Exception as problem:  # whatever the libraries make of files that are not what they seem
         reason = str(problem).splitlines()[0][:300] if str(problem) else type(problem).__name__

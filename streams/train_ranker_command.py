@@ -67,7 +67,6 @@ def train_ranker(
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise SettingsError(f"--out {out}: there is something already")
         model, torch = open_cross_encoder(locate_model(base), device)
-        model.float()
         started = time.monotonic()
         examples = _examples(
             files, Protocol(warmup=warmup, limit=limit), candidates, history, base if text else None, device, lenient
