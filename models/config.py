@@ -121,7 +121,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # ratings
     item_shrink: Annotated[float, _doc("ratings that pull an item's bias towards 0", ge=0, le=10_000)] = 5.0
-    user_shrink: Annotated[float, _doc("ratings that pull a user's bias towards 0", ge=0, le=10_000)] = 5.0
+    user_shrink: Annotated[float, _doc("ratings that pull a user's bias towards 0", ge=0, le=10_000)] = 2.0
     factors: Annotated[int, _doc("latent factors of the online factorisation; 0: biases only", ge=0, le=256)] = 8
     max_factor_rows: Annotated[int, _doc("users, and items, with latent factors", ge=16, le=10_000_000)] = 200_000
     seed: Annotated[int, _doc("everything random derives from it", ge=0, le=2**31)] = 1
