@@ -14,13 +14,14 @@ _DIM = 8
 def warm_up(config: Config | None = None) -> None:
     """Take a throw-away recommender through everything that can happen to one. Nothing is kept but compiled code."""
     model = Recommender(config)
+    model.recommend("nobody", 5)  # empty arrays are of another type
     rng = np.random.default_rng(0)
-    for k in range(12):
+    for k in range(40):
         vector = rng.normal(size=_DIM).astype("<f4")
         model.learn(Item(item_id=f"i{k}", title="t", categories=[f"c{k % 3}"]))
         model.learn(ItemVector(item_id=f"i{k}", vector=vector.tobytes(), texts=1, model="warm"))
-    for k in range(160):
-        user, item, time = f"u{k % 9}", f"i{(k * k) % 12}", 1 + k * 3_600_000
+    for k in range(160):  # nine users with a common taste, none of whom has taken everything
+        user, item, time = f"u{k % 9}", f"i{k % 9 + rng.integers(12)}", 1 + k * 3_600_000
         model.learn(Click(event_id=f"c{k}", user_id=user, item_id=item, timestamp_ms=time, context={"device": "phone"}))
         if k % 4 == 0:
             model.learn(Review(event_id=f"r{k}", user_id=user, item_id=item, timestamp_ms=time, rating=float(1 + k % 5)))

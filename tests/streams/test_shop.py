@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -265,3 +268,30 @@ def test_the_more_a_recommender_knows_the_more_is_clicked(seed: int) -> None:
     at_random, popular, learned = with_random_lists(seed), with_the_most_clicked(seed), with_the_recommender(seed)
     assert at_random.high < popular.low
     assert popular.high < learned.low
+
+
+COMPILED = """
+import sys
+from models import Config
+from models.warm import warm_up
+from tests.streams.test_shop import with_the_recommender
+
+def signatures():
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "models"]
+    found = {kernel for module in modules for kernel in vars(module).values() if hasattr(kernel, "signatures")}
+    return {f"{kernel.__module__}.{kernel.__name__}{signature}" for kernel in found for signature in kernel.signatures}
+
+warm_up(Config())
+before = signatures()
+with_the_recommender(3)
+assert len(before) > 30
+print(*(signatures() - before), sep="\\n")
+"""
+
+
+def test_nothing_is_left_to_compile_when_the_shop_opens() -> None:
+    """A list that waits for the compiler waits for seconds: a worker compiles before it says that it is ready."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
