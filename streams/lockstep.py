@@ -132,11 +132,11 @@ class Lockstep:
 
     def _learn(self, row: dict[str, Any]) -> None:
         event = tolerant(row)
-        if self.text is not None and (vector := self.text(event)) is not None:
-            self.model.learn(vector)
         if not isinstance(event, Item) and self.outcomes.is_pending(event.event_id):
             self.outcomes.outcome(event.event_id, own=self.model.has(event.user_id, event.item_id))
         self.model.learn(event)
+        if self.text is not None and (vector := self.text(event)) is not None:
+            self.model.learn(vector)  # after the event: the fusion must not be taught with what the event itself says
 
 
 def tolerant(row: dict[str, Any]) -> Event | Item:

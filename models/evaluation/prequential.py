@@ -93,9 +93,9 @@ def run(
 ) -> Evaluation:
     """Replay the plan's events through the subject.
 
-    `catalogue` is learned first. `text` gives the item vector that an event's words change, learned just before the event.
-    Diversity is over the categories of the catalogue, or over vectors where no item has categories. `progress` is told the
-    number of events done.
+    `catalogue` is learned first. `text` gives the item vector that an event's words change, learned just after the event (a model
+    that tests itself before it learns must not have read the review it is tested on). Diversity is over the categories of the
+    catalogue, or over vectors where no item has categories. `progress` is told the number of events done.
     """
     result = Evaluation(plan)
     categories, vectors = CategoryDiversity(), VectorDiversity()
@@ -131,11 +131,11 @@ class _Listener:
         self._subject, self._text, self._vectors = subject, text, vectors
 
     def learn(self, event: Event | Item) -> None:
+        self._subject.learn(event)
         vector = self._text(event) if self._text is not None else None
         if vector is not None:
             self._subject.learn(vector)
             self._vectors.learn(vector.item_id, np.frombuffer(vector.vector, "<f4"))
-        self._subject.learn(event)
 
 
 def _score(

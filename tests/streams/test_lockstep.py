@@ -107,7 +107,7 @@ def test_whether_own_items_are_wanted_is_seen_from_what_is_taken(items: str, wan
     assert model.repeats == [None] * 10 + [wanted] * 10
 
 
-def test_item_vectors_are_learned_before_their_event() -> None:
+def test_item_vectors_are_learned_after_their_event() -> None:
     model = Popular()
 
     def text(event: Event | Item) -> ItemVector | None:
@@ -116,7 +116,7 @@ def test_item_vectors_are_learned_before_their_event() -> None:
     server = Lockstep(model, text)
     for message in (learn("x"), learn("y", rating=5, text="fine")):
         assert server.handle(json.dumps(message).encode()) is None
-    assert [type(event) for event in model.learned] == [Click, ItemVector, Review]
+    assert [type(event) for event in model.learned] == [Click, Review, ItemVector]
 
 
 EVENTS: list[tuple[dict[str, object], Event | Item]] = [

@@ -86,6 +86,7 @@ class Popular:
     def learn(self, event: Event | Item | ItemVector) -> None:
         if isinstance(event, Item | ItemVector):
             self.items.append(f"{type(event).__name__} {event.item_id}")
+            self.calls.append(f"learn {type(event).__name__} {event.item_id}")
             return
         self.calls.append(f"learn {event.event_id}")
         self.counts[event.item_id] += 1
@@ -117,7 +118,7 @@ def test_the_catalogue_is_learned_first_and_gives_diversity() -> None:
     assert out["sources"][FUSED]["diversity"] == pytest.approx(1.0)
 
 
-def test_vectors_of_texts_are_learned_first_and_give_diversity_where_there_are_no_categories() -> None:
+def test_vectors_of_texts_are_learned_after_their_event_and_give_diversity_where_there_are_no_categories() -> None:
     axes = {"x": [1.0, 0.0], "y": [0.0, 2.0]}
 
     def text(event: Event | Item) -> ItemVector | None:
@@ -128,6 +129,7 @@ def test_vectors_of_texts_are_learned_first_and_give_diversity_where_there_are_n
     subject = Popular()
     out = report(run(subject, Plan(LOG[:4], Protocol(warmup=3)), catalogue=[Item(item_id="z")], text=text))
     assert subject.items == ["Item z", "ItemVector x", "ItemVector y", "ItemVector y", "ItemVector x"]
+    assert subject.calls[-3:] == ["ask b@4", "learn e3", "learn ItemVector x"]
     assert out["sources"][FUSED]["diversity"] == pytest.approx(1.0)
 
 
