@@ -271,18 +271,18 @@ def test_asking_changes_nothing() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ on top of biases
-def shrunk(naive: Naive) -> tuple[float, dict[str, float], dict[str, float]]:
-    """mu, b_i and b_u (shrunk by 5) from every review in the windows."""
+def shrunk(naive: Naive, items: float, users: float) -> tuple[float, dict[str, float], dict[str, float]]:
+    """mu, b_i and b_u, shrunk by so many ratings, from every review in the windows."""
     given = [(user, e.item, e.rating) for user in naive.users() for e in naive.events(user) if e.rating is not None]
     mu = sum(r for _, _, r in given) / len(given) if given else 3.0
     over: dict[str, list[float]] = defaultdict(list)
     for _, item, rating in given:
         over[item or ""].append(rating - mu)
-    of_item = defaultdict(float, {item: sum(left) / (len(left) + 5) for item, left in over.items()})
+    of_item = defaultdict(float, {item: sum(left) / (len(left) + items) for item, left in over.items()})
     left: dict[str, list[float]] = defaultdict(list)
     for user, item, rating in given:
         left[user].append(rating - mu - of_item[item or ""])
-    return mu, of_item, defaultdict(float, {user: sum(x) / (len(x) + 5) for user, x in left.items()})
+    return mu, of_item, defaultdict(float, {user: sum(x) / (len(x) + users) for user, x in left.items()})
 
 
 def pulled(weighted: list[tuple[float, float]]) -> float:
@@ -297,7 +297,7 @@ def test_neighbours_on_top_of_biases_equal_the_twin(by_user: dict[str, list[Chan
     for event in interleaved(by_user, seed):
         world.learn(event)
         naive.learn(event)
-    twin, (mu, of_item, of_user) = Twin(opinions_of(naive)), shrunk(naive)
+    twin, (mu, of_item, of_user) = Twin(opinions_of(naive)), shrunk(naive, config.item_shrink, config.user_shrink)
     for user in [*by_user, "a stranger"]:
         mine = twin.of.get(user, {})
         for item in [*(f"i{k}" for k in range(5)), "unheard of"]:
