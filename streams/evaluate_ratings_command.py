@@ -59,9 +59,9 @@ def evaluate_ratings(
     if json_out is not None and str(json_out) == "-":
         sys.stdout.write(written)
         return
-    tables.show(report, Console())
     if json_out is not None:
         json_out.write_text(written, encoding="utf-8")
+    tables.show(report, Console())
 
 
 def _numbers(listed: str) -> tuple[int, ...]:
