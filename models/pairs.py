@@ -260,4 +260,3 @@ class Pairs:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The state, by name."""
         return {"pairs": self.pool.data[: self.pool.used], "rows": self.pool.rows, "overflowed": self.overflowed}
-

@@ -281,6 +281,4 @@ def item_vector(item_id: str, point: ItemPoint | None, model: str) -> ItemVector
 
 def removals(reviews: Iterable[ReviewPoint]) -> list[ItemText]:
     """The lines that, published to `item-texts` under their item's key, make the embedder forget these reviews exactly."""
-    return [
-        ItemText(kind="removal", source_id=f"forget:{r.source_id}", item_id=r.item_id, retracts=r.source_id) for r in reviews
-    ]
+    return [ItemText(kind="removal", source_id=f"forget:{r.source_id}", item_id=r.item_id, retracts=r.source_id) for r in reviews]

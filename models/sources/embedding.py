@@ -126,9 +126,7 @@ class Embedding(Source):
             return 0
         kernels.affinities(self.out, self.bias, self._context, recent, self._affinity)
         keys = self.history.items.keys
-        count = _best(
-            recent, self._affinity, query.open, query.seen, query.stamp, keys, query.k, found.items, found.scores
-        )
+        count = _best(recent, self._affinity, query.open, query.seen, query.stamp, keys, query.k, found.items, found.scores)
         if count:
             self._top = float(found.scores[0])
             scores = found.scores[:count]

@@ -52,9 +52,7 @@ def unit(seed: int) -> np.ndarray:
 
 def review(source: str = "r1", item: str = "i1", user: str = "u1", at: int = 1000, offset: int = 0, **other: Any) -> ReviewPoint:
     fields: dict[str, Any] = {"rating": 4.0, "text": f"text of {source}", "counted": True, "vector": unit(offset)} | other
-    return ReviewPoint(
-        item_id=item, source_id=source, user_id=user, timestamp_ms=at, position=Position(0, offset), **fields
-    )
+    return ReviewPoint(item_id=item, source_id=source, user_id=user, timestamp_ms=at, position=Position(0, offset), **fields)
 
 
 def item(name: str = "i1", texts: int = 3, offset: int = 0, partition: int = 0, **other: Any) -> ItemPoint:

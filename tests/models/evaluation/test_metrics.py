@@ -94,9 +94,7 @@ def test_vector_diversity_is_one_minus_mean_cosine(count: int, seed: int) -> Non
     diversity = VectorDiversity()
     for k, vector in enumerate(vectors):
         diversity.learn(str(k), vector)
-    cosines = [
-        float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for k, a in enumerate(vectors) for b in vectors[k + 1 :]
-    ]
+    cosines = [float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for k, a in enumerate(vectors) for b in vectors[k + 1 :]]
     assert diversity.of([str(k) for k in range(count)]) == pytest.approx(1 - np.mean(cosines), abs=1e-5)
 
 
