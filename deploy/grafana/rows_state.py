@@ -111,8 +111,8 @@ TEXT: Final = Row(
         ),
         Panel(
             "Lists through the language stage",
-            "Only where FRESHET_RANKER is set. late or resting: the ranker does not keep its budget (FRESHET_RANKER_BUDGET_MS) and "
-            "lists go out in their fused order; failed: look at its endpoint or model; no_text: nothing is said about the items.",
+            "Only where FRESHET_RANKER is set. late or resting: the ranker does not keep FRESHET_RANKER_BUDGET_MS and lists go "
+            "out in their fused order; failed: look at its endpoint or model; no_text: nothing is said about the items.",
             "reqps",
             [Query(rate("freshet_language_lists_total", "outcome"), "{{outcome}}")],
             stack=True,
