@@ -94,6 +94,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fusion: Annotated[Literal["rrf", "weighted", "learned"], _doc("how sources become one list")] = "learned"
     fusion_rate: Annotated[float, _doc("learned fusion: length of a step", gt=0, le=10)] = 0.08
     fusion_memory: Annotated[int, _doc("learned fusion: events over which rankings are compared", ge=10, le=1_000_000)] = 500
+    newcomer_events: Annotated[int, _doc("an item with fewer events is a newcomer", ge=0, le=1_000_000)] = 5
+    newcomer_price: Annotated[
+        float, _doc("learned fusion: part of a list's expected hits that a newcomer may cost; 0: no newcomers", ge=0, le=1)
+    ] = 0.02
     rrf_k: Annotated[float, _doc("reciprocal rank fusion: 1 / (k + rank)", gt=0, le=10_000)] = 60.0
     alpha: Annotated[float, _doc("weighted fusion: weight of collaborative filtering", ge=0, le=1000)] = 0.7
     beta: Annotated[float, _doc("weighted fusion: weight of popularity and content", ge=0, le=1000)] = 0.2

@@ -122,6 +122,7 @@ WORDS: Final[dict[str, str]] = {
     "pinned": "the shop has put it on top",
     "rule": "a rule of the shop puts it here",
     "variety": "it makes the list more varied",
+    "newcomer": "it is new, and gets a chance",
     "language": "what is said about it goes with what you took",
 }
 """Kind of evidence -> what it says, with the fields of `Evidence`. Other kinds are named as they are."""

@@ -23,8 +23,9 @@ from models.events import Erasure, Event, Interaction, Item, ItemVector, Recomme
 from models.fold import Fold
 from models.habit import Habit
 from models.history import History
+from models.newcomers import Newcomers
 from models.ratings import Ratings
-from models.rerank import Rerank, noted
+from models.rerank import Rerank, Reranked, noted
 from models.sources.base import Query, State
 from models.sources.item_cf import ItemCF
 from models.sources.user_cf import UserCF
@@ -58,6 +59,7 @@ class Recommender:
         self.sources = sources.build(State(self.config, self.history, self.catalogue, self.vectors))
         self.fusion = fusion.build(self.config, self.sources)
         self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
+        self.newcomers = Newcomers(self.config, self.history)
         self.habit = Habit(self.history, self.config.returning)
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources, self.habit)
         self.trainer = Trainer(self.asking, self.fusion, self.history)
@@ -112,11 +114,18 @@ class Recommender:
     def _list(self, query: Query, n: int) -> list[Recommended]:
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
-        ranked = self.rerank.rank(union.items, shares, query, n)
+        ranked = self._ranked(union.items, shares, query, n)
         return noted(
             explain.explained(ranked.items, ranked.shares, self.sources, query, self.history, self.config.reasons_per_item),
             ranked.notes,
         )
+
+    def _ranked(
+        self, items: npt.NDArray[np.int32], shares: npt.NDArray[np.float64], query: Query, n: int
+    ) -> Reranked:  # fmt: skip
+        """The candidates' best `n`, reranked; where scores are probabilities, with a place for a newcomer."""
+        ranked = self.rerank.rank(items, shares, query, n)
+        return self.newcomers.seat(ranked, items, shares, query, n) if self.fusion.learns else ranked
 
     def lists(
         self, user_id: str, n: int = 10, *, context: Mapping[str, str] | None = None, repeats: bool | None = None
@@ -126,7 +135,7 @@ class Recommender:
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
         name = self.history.items.name
-        lists = {"fused": [name(i) for i in self.rerank.rank(union.items, shares, query, n).items.tolist()]}
+        lists = {"fused": [name(i) for i in self._ranked(union.items, shares, query, n).items.tolist()]}
         for source, items, count in zip(self.sources, union.found_items, union.counts.tolist(), strict=True):
             lists[source.name] = [name(i) for i in items[: min(n, count)].tolist()]
         return lists

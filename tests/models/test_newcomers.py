@@ -1,0 +1,101 @@
+"""A newcomer's place: when it is given, what it may cost, what it leaves alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models import Click, Config, Recommender
+from models.newcomers import NOTE, Newcomers
+from models.rerank import Reranked
+from tests.models.streams_of import shop as random_shop
+
+N = 5
+
+
+def shop(newcomer_events: int = 2, **parameters: object) -> Recommender:
+    """Ten items taken ten times each, item `new` as often as is said; ada knows none of them."""
+    model = Recommender(Config(**parameters))  # type: ignore[arg-type]
+    log = ["new"] * newcomer_events + [f"i{k % 10}" for k in range(100)]
+    for k, item in enumerate(log):
+        model.learn(Click(event_id=f"e{k}", user_id=f"u{k}", item_id=item, timestamp_ms=k + 1))
+    return model
+
+
+def seated(model: Recommender, probability: dict[str, float], n: int = N, note: str = "") -> Reranked:
+    """The list of the most probable, with or without a newcomer. One source; the last line carries `note`."""
+    index = model.history.items.get
+    items = np.array([index(item) for item in probability], np.int32)
+    shares = np.array([list(probability.values())])
+    order = np.argsort(-shares[0], kind="stable")[:n]
+    ranked = Reranked(items[order], shares[:, order], [""] * (len(order) - 1) + [note], 0.0)
+    return Newcomers(model.config, model.history).seat(ranked, items, shares, model.asking.query("ada", n), n)
+
+
+def names(model: Recommender, ranked: Reranked) -> list[str]:
+    return [model.history.items.name(i) for i in ranked.items.tolist()]
+
+
+KNOWN = {f"i{k}": 0.2 - 0.01 * k for k in range(5)}  # .20 .19 .18 .17 .16: together .90, the last place is worth .16
+
+
+@pytest.mark.parametrize(("p", "given"), [(0.143, True), (0.141, False)])
+def test_the_place_is_given_up_to_its_price(p: float, given: bool) -> None:
+    """.02 of .90 is .018: from .142 on the newcomer is close enough."""
+    model = shop()
+    found = seated(model, KNOWN | {"new": p})
+    assert (names(model, found)[-1] == "new") is given
+    assert found.notes == [""] * (N - 1) + [NOTE if given else ""]
+    assert names(model, found)[: N - 1] == ["i0", "i1", "i2", "i3"]
+    assert found.shares[0].sum() == pytest.approx(0.74 + (p if given else 0.16))
+
+
+def test_the_most_probable_newcomer_gets_it() -> None:
+    model = shop()
+    model.learn(Click(event_id="x", user_id="x", item_id="newer", timestamp_ms=200))
+    assert names(model, seated(model, KNOWN | {"new": 0.15, "newer": 0.155}))[-1] == "newer"
+
+
+def test_a_list_that_holds_a_newcomer_stays_as_it_is() -> None:
+    model = shop()
+    model.learn(Click(event_id="x", user_id="x", item_id="newer", timestamp_ms=200))
+    found = seated(model, {"new": 0.3} | KNOWN | {"newer": 0.155})
+    assert names(model, found) == ["new", "i0", "i1", "i2", "i3"]
+    assert found.notes[-1] == ""
+
+
+def test_who_has_enough_events_is_no_newcomer() -> None:
+    model = shop(newcomer_events=5)
+    assert names(model, seated(model, KNOWN | {"new": 0.159}))[-1] == "i4"
+
+
+def test_what_the_user_knows_is_not_new_to_them() -> None:
+    model = shop()
+    model.learn(Click(event_id="x", user_id="ada", item_id="new", timestamp_ms=200))
+    assert names(model, seated(model, KNOWN | {"new": 0.159}))[-1] == "i4"
+
+
+def test_short_lists_and_places_given_by_rules_stay() -> None:
+    model = shop()
+    assert "new" not in names(model, seated(model, KNOWN | {"new": 0.159}, n=4))
+    assert "new" not in names(model, seated(model, KNOWN | {"new": 0.159}, note="pinned"))
+    assert "new" not in names(model, seated(shop(newcomer_price=0.0), KNOWN | {"new": 0.159}))
+
+
+def test_in_lists_newcomers_say_so_and_sums_hold() -> None:
+    model = Recommender(Config(newcomer_price=1.0))
+    for event in random_shop(1, users=20, items=60, events=600):
+        model.learn(event)
+    marked = 0
+    for k in range(20):
+        lines = model.recommend(f"u{k}", N)
+        assert model.lists(f"u{k}", N)["fused"] == [line.item_id for line in lines]
+        for line in lines:
+            assert sum(reason.weight for reason in line.reasons) == pytest.approx(line.score, abs=1e-9)
+            if line.reasons[-1].kind != NOTE:
+                continue
+            marked += 1
+            assert line.rank == N
+            assert line.reasons[-1].weight == 0.0
+            assert model.history.item_events[model.history.items.get(line.item_id)] < 5
+    assert marked > 0
