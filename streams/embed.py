@@ -10,7 +10,11 @@ While Qdrant is away the batch waits, unacknowledged, for as long as it takes; n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +85,7 @@ class Embedder:
     ) -> None:
         self.encoder, self.store, self.publish, self.observer = encoder, store, publish, observer
         self._sleep = sleep
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder", initializer=_step_back)
 
     async def start(self) -> None:
         """Load the model (seconds, off the loop) and prepare the collections, waiting for Qdrant where it is away.
@@ -183,6 +187,13 @@ class Embedder:
                 wait_s = max(next(waits), min(problem.retry_after_s, _LONGEST_REQUESTED_WAIT_S))
                 log.warning("%s; trying again in %.1f s", problem, wait_s)
                 await self._sleep(wait_s)
+
+
+def _step_back() -> None:
+    """Encoding is most of the work and can wait; lists cannot. On Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # not allowed: then all threads stay alike
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def back_off() -> Iterator[float]:
