@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -28,83 +28,66 @@ def explained(
     At most `most` pieces of evidence are named per item, the weightiest of all sources; what they leave of the score is one
     reason of the kind `more`.
     """
+    names = history.items.names
     parts: list[dict[str, float]] = [{} for _ in items]
-    given: list[tuple[Grounds, npt.NDArray[np.intp]]] = []
-    columns: list[npt.NDArray[np.float64]] = []
-    for source, share in zip(sources, shares, strict=True):
-        places = np.flatnonzero(share)
-        if not len(places):
+    pieces: list[list[Piece]] = [[] for _ in items]
+    for source, share in zip(sources, shares.tolist(), strict=True):
+        places = [place for place, weight in enumerate(share) if weight]
+        if not places:
             continue
-        for place, weight in zip(places.tolist(), share[places].tolist(), strict=True):
-            parts[place][source.name] = weight
-        grounds = source.evidence(query, items[places])
-        row = np.empty(len(items), np.intp)
-        row[places] = np.arange(len(places))
-        pieces = np.zeros((grounds.fraction.shape[1], len(items)))
-        pieces[:, places] = (grounds.fraction * share[places, None]).T
-        columns.append(pieces)
-        given.append((grounds, row))
-    reasons = _weightiest(columns, given, len(items), most, history)
+        grounds = source.evidence(query, items if len(places) == len(items) else items[places])
+        _collect(grounds, places, share, pieces)
+        for place in places:
+            parts[place][source.name] = share[place]
     lines: list[Recommended] = []
-    for item, part, why in zip(items.tolist(), parts, reasons, strict=True):
+    for item, part, found in zip(items.tolist(), parts, pieces, strict=True):
         score = sum(part.values())
-        rest = score - sum(one.weight for one in why)
+        reasons = _weightiest(found, most, names)
+        rest = score - sum(one.weight for one in reasons)
         if abs(rest) > _NEGLIGIBLE:
-            why.append(Evidence(kind=MORE, weight=rest))
-        lines.append(
-            Recommended(item_id=history.items.names[item] or "", rank=len(lines) + 1, score=score, sources=part, reasons=why)
-        )
+            reasons.append(Evidence(kind=MORE, weight=rest))
+        lines.append(Recommended(item_id=names[item] or "", rank=len(lines) + 1, score=score, sources=part, reasons=reasons))
     return lines
 
 
 MORE: Final = "more"
 """Kind of the reason that stands for all evidence not named."""
 
-
-def _weightiest(
-    columns: list[npt.NDArray[np.float64]],
-    given: list[tuple[Grounds, npt.NDArray[np.intp]]],
-    n: int,
-    most: int,
-    history: History,
-) -> list[list[Evidence]]:
-    """Of each item the pieces with the largest weights, as reasons; equal evidence of several sources is one reason."""
-    if not columns:
-        return [[] for _ in range(n)]
-    table = np.concatenate(columns)  # (pieces of all sources, n)
-    whose = [(s, e) for s, column in enumerate(columns) for e in range(len(column))]
-    order = np.argsort(-table, axis=0, kind="stable")[: 2 * most]  # some will turn out to be the same
-    weights = np.take_along_axis(table, order, axis=0).T.tolist()
-    found = []
-    for place, (chosen, weight) in enumerate(zip(order.T.tolist(), weights, strict=True)):
-        why: dict[tuple[str, str | None, str | None], Evidence] = {}
-        for piece, part in zip(chosen, weight, strict=True):
-            if part <= 0.0:
-                break
-            s, e = whose[piece]
-            one = _evidence(given[s][0], int(given[s][1][place]), e, part, history)
-            key = one.kind, one.item_id, one.text
-            known = why.get(key)
-            if known is not None:
-                count = max(known.count or 0, one.count or 0) or None
-                one = Evidence(kind=one.kind, weight=known.weight + part, item_id=one.item_id, count=count, text=one.text)
-            why[key] = one
-        found.append(sorted(why.values(), key=_weight, reverse=True)[:most])
-    return found
+Piece = tuple[float, str, int, int, str | None]
+"""Weight, kind, index of an item of the profile (-1: none), number (-1: none), text."""
 
 
-_weight = attrgetter("weight")
+def _collect(grounds: Grounds, places: list[int], share: list[float], pieces: list[list[Piece]]) -> None:
+    """One source's evidence for the items at `places`. Plain lists: a list has too few items for arrays to pay."""
+    kind, width = grounds.kind, grounds.fraction.shape[1]
+    nothing = [[-1] * width] * len(places)
+    because = nothing if grounds.item is None else grounds.item.tolist()
+    number = nothing if grounds.number is None else grounds.number.tolist()
+    text: list[list[str | None]] = [[None] * width] * len(places) if grounds.text is None else grounds.text
+    for x, (place, fractions) in enumerate(zip(places, grounds.fraction.tolist(), strict=True)):
+        weight, found = share[place], pieces[place]
+        for e, fraction in enumerate(fractions):
+            if fraction > 0.0:
+                found.append((weight * fraction, kind, because[x][e], number[x][e], text[x][e]))
 
 
-def _evidence(grounds: Grounds, row: int, e: int, weight: float, history: History) -> Evidence:
-    """One piece of one source's grounds."""
-    return Evidence(
-        kind=grounds.kind,
-        weight=weight,
-        item_id=None if grounds.item is None else history.items.names[grounds.item[row, e]],
-        count=None if grounds.number is None else int(grounds.number[row, e]),
-        text=None if grounds.text is None else grounds.text[row][e],
-    )
+def _weightiest(found: list[Piece], most: int, names: Sequence[str | None]) -> list[Evidence]:
+    """The pieces with the largest weights as reasons; equal evidence of several sources is one reason."""
+    merged: dict[tuple[str, int, str | None], tuple[float, int]] = {}
+    for weight, kind, item, number, text in found:
+        before, count = merged.get((kind, item, text), (0.0, -1))
+        merged[kind, item, text] = before + weight, max(count, number)
+    best = sorted(merged.items(), key=lambda one: one[1][0], reverse=True)[:most]
+    return [
+        Evidence(
+            kind=kind,
+            weight=weight,
+            item_id=names[item] if item >= 0 else None,
+            count=count if count >= 0 else None,
+            text=text,
+        )
+        for (kind, item, text), (weight, count) in best
+    ]
 
 
 WORDS: Final[dict[str, str]] = {
