@@ -184,7 +184,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         began = time.perf_counter()
         for tp, records in fetched.items():
             began = await self._fold(tp, records, began)
-        if not self.ready.is_set():
+        if not self.ready.is_set() or not fetched:
             await self._catch_up()
         await asyncio.sleep(self.pace_s if fetched and self.ready.is_set() else 0)
 
@@ -211,8 +211,10 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         """Ready when every position has passed the end noted at the start. Aborted transactions and markers have offsets but
         bring no records, so the client's own position counts as well: all of what it has passed has been folded by now."""
         for key, end in self._ends.items():
-            if self._next[key] < end:
-                self._next[key] = max(self._next[key], await self._kafka.position(TopicPartition(*key)))
+            tp = TopicPartition(*key)
+            if self._next[key] < max(end, self._kafka.highwater(tp) or 0):
+                self._next[key] = max(self._next[key], await self._kafka.position(tp))
+                self._wake(key)
         if all(self._next[key] >= end for key, end in self._ends.items()):
             self.ready.set()
 

@@ -141,6 +141,11 @@ def test_it_resumes_where_a_snapshot_ends(connection: Connection, make_topic: Ca
     asyncio.run(scenario())
 
 
+async def no_lag(replica: Replica) -> None:
+    while any(replica.lag().values()):  # noqa: ASYNC110  the replica announces no such event, metrics read it when they are asked
+        await asyncio.sleep(0.05)
+
+
 def test_an_aborted_transaction_at_the_end_is_no_obstacle(connection: Connection, make_topic: Callable[..., str]) -> None:
     topic, fold = make_topic(partitions=1), Fold()
 
@@ -154,7 +159,7 @@ def test_an_aborted_transaction_at_the_end_is_no_obstacle(connection: Connection
         await producer.stop()
         async with running(Replica(connection, {topic: fold})) as replica:
             await soon(replica.wait_ready())
-            assert replica.lag() == {topic: 0}
+            await soon(no_lag(replica))  # the marker of the abort may be written after the start: it brings no record either
         assert fold.values == {0: numbers(0, 2)}
 
     asyncio.run(scenario())
