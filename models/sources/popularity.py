@@ -11,6 +11,7 @@ it changes no order and no ratio.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,9 @@ class _Ranked(Source):
         self.board = Board(self.config.board_items)
 
     @property
+    @abstractmethod
     def counts(self) -> npt.NDArray[np.int64]:
         """The integer per item by which items are ranked."""
-        raise NotImplementedError
 
     def ensure(self, users: int, items: int) -> None:
         self.board.ensure(items)

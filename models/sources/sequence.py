@@ -13,6 +13,7 @@ place, so the counts are always those of the windows as they are.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Final
 
 import numpy as np
@@ -280,9 +281,9 @@ class _Ordered(Source):
         if self.keeps:
             self.order.after(step)
 
+    @abstractmethod
     def _add_up(self, query: Query) -> None:
         """Scores of all items into the scratch."""
-        raise NotImplementedError
 
     def find(self, query: Query, found: Found) -> int:
         scratch = self._scratch
