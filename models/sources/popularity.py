@@ -88,8 +88,8 @@ class _Ranked(Source):
 
     def find(self, query: Query, found: Found) -> int:
         return best(
-            self.board.members, self.board.floor, self.counts, self.history.items.keys, query.open, query.seen, query.stamp,
-            query.k, found.items, found.scores,
+            self.board.members, self.board.floor, self.counts, query.open, query.seen, query.stamp, query.k,
+            found.items, found.scores,
         )  # fmt: skip
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
