@@ -23,8 +23,8 @@ def kernel(function: _F) -> _F:
 
 
 def gradient_kernel(function: _F) -> _F:
-    """As `kernel`, but sums may be re-associated (eight additions at a time). For what is learned by gradient steps and so no part
-    of the exact state, and for nothing else."""
+    """As `kernel`, but sums may be re-associated (eight additions at a time). For what is learned by gradient steps and so no
+    part of the exact state, and for nothing else."""
     return cast(_F, _stamped(nb.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})(function)))
 
 

@@ -183,7 +183,8 @@ def _add_up(
     profiles: Array, profile_rows: Array, near: Array, found: Array, weight: Array, place_of: Array, match: Array, shared: Array,
     met: int, fade: Array, within: Array, reach: Array, bounded: Array, newest: int, score: Array, support: Array, touched: Array,
 ) -> int:  # fmt: skip
-    """Scores of all items that the nearest have, in all lanes; returns their number. `shared` becomes the weights of the chosen."""
+    """Scores of all items that the nearest have, in all lanes; returns their number. `shared` becomes the weights of those
+    chosen."""
     shared[:met] = 0.0
     for lane in range(LANES):
         for x in range(found[lane]):
