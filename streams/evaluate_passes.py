@@ -113,26 +113,31 @@ class Bench:
 
 # ------------------------------------------------------------------------------------------------ many passes
 def measure_all(
-    specs: Sequence[Spec], *, jobs: int = 1, progress: Callable[[float], None] = lambda done: None
+    specs: Sequence[Spec],
+    *,
+    jobs: int = 1,
+    progress: Callable[[float], None] = lambda done: None,
+    notes: Callable[[Sequence[str]], None] = lambda lines: None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Each pass's place in `specs` and what it gave, as they are done: one after the other here, or in `jobs` processes.
 
-    `progress` is told how many passes' worth of work is done. A failure of one ends all.
+    The first of several processes to read a log says in `notes` what was skipped in it. `progress` is told how many passes' worth
+    of work is done. A failure of one ends all.
     """
     if jobs == 1 or len(specs) == 1:
-        yield from _one_by_one(specs, progress)
+        yield from _one_by_one(specs, progress, notes)
     else:
-        yield from _side_by_side(specs, min(jobs, len(specs)), progress)
+        yield from _at_once(specs, min(jobs, len(specs)), progress, notes)
 
 
-def _one_by_one(specs: Sequence[Spec], progress: Callable[[float], None]) -> Iterator[tuple[int, Outcome]]:
+def _one_by_one(
+    specs: Sequence[Spec], progress: Callable[[float], None], notes: Callable[[Sequence[str]], None]
+) -> Iterator[tuple[int, Outcome]]:
     bench: Bench | None = None
     try:
         for place, spec in enumerate(specs):
-            if bench is None or not bench.holds(spec):
-                if bench is not None:
-                    bench.close()
-                bench = Bench(spec)
+            bench, news = _bench_for(spec, bench)
+            notes(news)
 
             def told(stage: str, done: int, total: int, place: int = place) -> None:
                 if stage == REPLAYING:
@@ -144,42 +149,55 @@ def _one_by_one(specs: Sequence[Spec], progress: Callable[[float], None]) -> Ite
             bench.close()
 
 
-def _side_by_side(
-    specs: Sequence[Spec], jobs: int, progress: Callable[[float], None]
-) -> Iterator[tuple[int, Outcome]]:  # fmt: skip
+def _bench_for(spec: Spec, bench: Bench | None) -> tuple[Bench, list[str]]:
+    """This bench if it is the right one, else a new one; with it what was skipped when it read its files."""
+    if bench is not None and bench.holds(spec):
+        return bench, []
+    if bench is not None:
+        bench.close()
+    bench = Bench(spec)
+    return bench, bench.log.notes
+
+
+_WHOLE: Final = 1_000_000
+
+
+def _at_once(
+    specs: Sequence[Spec], jobs: int, progress: Callable[[float], None], notes: Callable[[Sequence[str]], None]
+) -> Iterator[tuple[int, Outcome]]:
     """Processes are spawned, not forked: threads of the encoder or of numba would not survive a fork."""
     context = multiprocessing.get_context("spawn")
     parts: Any = context.Array(c_int64, len(specs), lock=False)
+    said: set[str] = set()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(parts,)) as pool:
         waiting = {pool.submit(_measure, place, spec): place for place, spec in enumerate(specs)}
         try:
             while waiting:
                 done, _ = wait(waiting, timeout=TICK_S, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield waiting.pop(future), future.result()
+                    outcome, news = future.result()
+                    notes([line for line in news if line not in said])
+                    said.update(news)
+                    yield waiting.pop(future), outcome
                 progress(sum(parts) / _WHOLE)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-_WHOLE: Final = 1_000_000
 _state: dict[str, Any] = {}
-"""In a worker process: its bench, and the array it reports its progress in."""
+"""In a process of the pool: its bench, and the array in which it reports its progress."""
 
 
 def _start(parts: Any) -> None:
     _state["parts"] = parts
 
 
-def _measure(place: int, spec: Spec) -> Outcome:
-    bench: Bench | None = _state.get("bench")
-    if bench is None or not bench.holds(spec):
-        if bench is not None:
-            bench.close()
-        bench = _state["bench"] = Bench(spec)
+def _measure(place: int, spec: Spec) -> tuple[Outcome, list[str]]:
+    bench, news = _bench_for(spec, _state.get("bench"))
+    _state["bench"] = bench
 
     def told(stage: str, done: int, total: int) -> None:
         if stage == REPLAYING:
             _state["parts"][place] = done * _WHOLE // total
 
-    return bench.measure(spec, told)
+    return bench.measure(spec, told), news

@@ -19,7 +19,6 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -30,16 +29,17 @@ from models.evaluation.outcome import MEASURES, Outcome, differences
 from models.evaluation.prequential import FUSED
 from streams.convert import EventFileError
 from streams.evaluate_passes import Spec, measure_all
+from streams.evaluate_variants import configured
 from streams.lockstep_client import LockstepError
 from streams.quality_logs import LOGS, PublicLog, chosen, folder
 from streams.quality_store import Store, packed, unpacked
-from streams.settings import MODEL_PREFIX, Settings, SettingsError
+from streams.settings import SettingsError
+from streams.tables import compact, console, figure
 from streams.text_encoder import EncoderError
 
 errors = Console(stderr=True)
 STORE: Final = Path(".freshet/quality")
 SEGMENTS: Final = {"cold user": "c.user", "warm user": "w.user", "cold item": "c.item", "warm item": "w.item"}
-WIDTH: Final = 100
 PARTS: Final = ("sources", "fused")
 
 Passes = dict[tuple[str, str], Outcome]
@@ -66,32 +66,20 @@ def quality(
             raise SettingsError(f"--only {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
         wanted = _present(chosen(logs))
         before = _kept(against) if against is not None else {}
-        passes = measured(_specs(wanted, parts, configured(settings), limit), jobs=jobs, fresh=fresh)
+        passes = measured(_specs(wanted, parts, configured(settings, environment={}), limit), jobs=jobs, fresh=fresh)
         if keep is not None:
             _keep(keep, passes)
     except (EventFileError, SettingsError, EncoderError, LockstepError, ValueError) as problem:
         errors.print(f"[red]freshet:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
-    console = Console()
-    console.width = max(console.width, WIDTH)  # in a pipe it would be 80
+    out = console()
     for (name, part), outcome in passes.items():
-        console.print(table(f"{name}, {part}", outcome))
+        out.print(table(f"{name}, {part}", outcome))
         if (name, part) in before:
-            console.print(changes(f"{name}, {part}: less what was kept as {against}", outcome, before[name, part]))
+            out.print(changes(f"{name}, {part}: less what was kept as {against}", outcome, before[name, part]))
     if json_out is not None:
         reports = {f"{name}/{part}": outcome.report for (name, part), outcome in passes.items()}
         json_out.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
-
-
-def configured(settings: Sequence[str] | None) -> Config:
-    """The defaults with these settings, whatever the environment says: figures are of the defaults."""
-    environment = {}
-    for assignment in settings or ():
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {assignment}: write name=value")
-        environment[MODEL_PREFIX + name.strip().upper()] = value
-    return Settings.load(environment).model
 
 
 def _present(logs: Sequence[PublicLog]) -> list[PublicLog]:
@@ -157,7 +145,7 @@ def _safe(name: str) -> str:
 # ------------------------------------------------------------------------------------------------ tables
 def table(title: str, outcome: Outcome) -> Table:
     """A row per source: measures with the standard error of the first, and HR in the segments."""
-    found = _table(
+    found = compact(
         f"{title}: {len(outcome.users):,} lists of {outcome.n}", "source", "HR", "±", "NDCG", "MRR", *SEGMENTS.values()
     )
     for name in sorted(outcome.ranks, key=lambda name: (name != FUSED, -_hits(outcome, name))):
@@ -174,7 +162,7 @@ def table(title: str, outcome: Outcome) -> Table:
 
 def changes(title: str, outcome: Outcome, before: Outcome) -> Table:
     """Differences from an earlier pass with their standard errors, paired by list and clustered by user."""
-    found = _table(title, "source", *(f"{measure}{sign}" for measure in MEASURES for sign in ("", " ±")), *SEGMENTS.values())
+    found = compact(title, "source", *(f"{measure}{sign}" for measure in MEASURES for sign in ("", " ±")), *SEGMENTS.values())
     for name in [name for name in outcome.ranks if name in before.ranks]:
         change = differences(outcome, before, source=name, other_source=name)
         if change is None or not any(change[measure].se for measure in MEASURES):
@@ -185,20 +173,6 @@ def changes(title: str, outcome: Outcome, before: Outcome) -> Table:
             *("–" if part is None else figure(part["hr"].mean, "+") for part in parts), style="bold" if name == FUSED else None,
         )  # fmt: skip
     return found
-
-
-def _table(title: str, *columns: str) -> Table:
-    found = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in found.columns:
-        column.no_wrap = True
-    for column in found.columns[1:]:
-        column.justify = "right"
-    return found
-
-
-def figure(value: float, sign: str = "") -> str:
-    """Four digits behind the point, nothing before it: .1234"""
-    return f"{value:{sign}.4f}".replace("0.", ".", 1)
 
 
 def _hits(outcome: Outcome, name: str) -> int:
