@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from models import Config, Recommender
 from models.evaluation import Plan, Protocol, Subject, run
+from models.evaluation.neighbour_lists import SYSTEMS, NeighbourLists, System
 from models.evaluation.outcome import Outcome
 from models.evaluation.subject import RecommenderSubject
 from models.events import Event, Item
@@ -21,7 +22,7 @@ from streams.lockstep_client import LockstepProcess
 from streams.text_encoder import create_encoder
 from streams.text_vectors import TextFeed, TextVectors, environment_cache, said
 
-Way = Literal["inside", "lockstep"]
+Way = Literal["inside", "lockstep", "neighbours"]
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much."""
 
@@ -31,9 +32,23 @@ TICK_S: Final = 0.2
 _EVERY: Final = 64
 
 
+class Neighbourhoods(Struct, frozen=True, kw_only=True):
+    """Which plain neighbourhood systems, with how many neighbours (None: all), and the part of the text in their similarities."""
+
+    systems: tuple[System, ...] = SYSTEMS
+    ks: tuple[int | None, ...] = (5, 10, 15, 20, 25, 30)
+    text_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not self.ks or any(k is not None and k < 1 for k in self.ks) or len(set(self.ks)) != len(self.ks):
+            raise ValueError(f"numbers of neighbours: one or more distinct ones, each at least 1, not {self.ks}")
+        if not 0 < self.text_share <= 1:
+            raise ValueError(f"the text share is above 0 and at most 1, not {self.text_share}")
+
+
 class Spec(Struct, frozen=True, kw_only=True):
     """One pass: which log, what is scored, by which model. `way`: the recommender in this process, every source beside the
-    fused list; or in a process of its own that is asked in lock-step, the fused list alone."""
+    fused list; in a process of its own that is asked in lock-step, the fused list alone; or the papers' neighbourhoods."""
 
     files: tuple[Path, ...]
     protocol: Protocol
@@ -42,6 +57,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     text: bool = True
     lenient: bool = False
     way: Way = "inside"
+    neighbourhoods: Neighbourhoods = Neighbourhoods()
 
 
 class Log:
@@ -91,11 +107,20 @@ class Bench:
             with LockstepProcess(spec.config, text=spec.text) as process:
                 return self._pass(process, plan, None, replayed)
         feed = self._feed(plan.events, progress) if spec.text else None
+        if spec.way == "neighbours":
+            return self._pass(self._neighbours(spec, feed), plan, None, replayed)
         return self._pass(RecommenderSubject(Recommender(spec.config), repeats=spec.protocol.repeats), plan, feed, replayed)
 
     def _pass(self, subject: Subject, plan: Plan, feed: TextFeed | None, progress: Callable[[int], None]) -> Outcome:
         text = feed.vector if feed is not None else None
         return Outcome.of(run(subject, plan, catalogue=self.log.catalogue, text=text, progress=progress))
+
+    def _neighbours(self, spec: Spec, feed: TextFeed | None) -> NeighbourLists:
+        wanted = spec.neighbourhoods
+        return NeighbourLists(
+            wanted.systems, wanted.ks, text_share=wanted.text_share, text=feed.direction if feed is not None else None,
+            repeats=spec.protocol.repeats,
+        )  # fmt: skip
 
     def _feed(self, events: Sequence[Event], progress: Progress) -> TextFeed | None:
         """Every text in batches ahead of the pass, which then finds them ready; None where nothing says anything."""

@@ -86,14 +86,14 @@ def ablation(config: Config) -> list[Variant]:
     sources = Recommender(config).sources
     kinds = [type(source).name for source in sources]
     several = [name for name in dict.fromkeys(kinds) if kinds.count(name) > 1]
-    left_out = [*several, *(source.name for source in sources)]
     if len(sources) == 1:
         raise SettingsError(f"--ablate: {sources[0].name} is the only source in use")
-    if len(several) == 1 and len(set(kinds)) == 1:
-        left_out = left_out[1:]  # without the whole kind nothing would be left
+    if len(set(kinds)) == 1:
+        several = []  # without the whole kind nothing would be left
+    left_out = {f"all {name}": name for name in several} | {source.name: source.name for source in sources}
     return [
         Variant("everything", config),
-        *(Variant(name, msgspec.structs.replace(config, without=(*config.without, name))) for name in left_out),
+        *(Variant(name, msgspec.structs.replace(config, without=(*config.without, gone))) for name, gone in left_out.items()),
     ]
 
 

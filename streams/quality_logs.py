@@ -7,6 +7,7 @@ a hash of user and item (see `streams.convert`): they are grouped by item or by 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,8 @@ DEFAULT_FOLDER: Final = Path("../shared/data")
 
 
 class PublicLog(Struct, frozen=True, kw_only=True):
-    """`counts`: in words, what is scored. `targets`: what the fused list should reach, and what would be more, by measure."""
+    """A log and its protocol. `counts`: in words, what is scored; `goals`: what the fused list should reach, and what would be
+    more, by measure."""
 
     name: str
     title: str
@@ -29,6 +31,7 @@ class PublicLog(Struct, frozen=True, kw_only=True):
     protocol: Protocol
     counts: str
     text: bool = False
+    goals: dict[str, tuple[float, float]] = {}
 
     def paths(self, folder: Path) -> tuple[Path, ...]:
         """Its files in the folder of all logs."""
@@ -51,6 +54,7 @@ LOGS: Final = (
         files=("movielens-100k/u.data.gz",),
         protocol=Protocol(positives_only=True),
         counts="ratings of 4 and more; nothing else is in the log",
+        goals={"hr": (0.205, 0.215), "ndcg": (0.107, 0.107)},
     ),
     PublicLog(
         name="musical-instruments",
@@ -59,6 +63,7 @@ LOGS: Final = (
         protocol=Protocol(min_rating=4.0),
         counts="reviews of 4 and more stars; texts are read",
         text=True,
+        goals={"hr": (0.143, 0.152)},
     ),
     PublicLog(
         name="gift-cards",
@@ -67,6 +72,7 @@ LOGS: Final = (
         protocol=Protocol(min_rating=4.0),
         counts="reviews of 4 and more stars; texts are read",
         text=True,
+        goals={"hr": (0.362, 0.380)},
     ),
     PublicLog(
         name="alibaba",
@@ -74,6 +80,7 @@ LOGS: Final = (
         files=("alibaba-2014/events.csv.gz",),
         protocol=Protocol(),
         counts="brands new to the person; one event per person, brand, type and day",
+        goals={"hr": (0.108, 0.118)},
     ),
     PublicLog(
         name="yoochoose",
@@ -81,8 +88,17 @@ LOGS: Final = (
         files=("yoochoose-100k/train.tsv.gz", "yoochoose-100k/test.tsv.gz"),
         protocol=Protocol(n=20, warmup=70_278, repeats=True, min_history=1),
         counts="every click of a test session but its first; own items may come again",
+        goals={"hr": (0.710, 0.725), "mrr": (0.377, 0.388)},
     ),
 )
+
+
+def own(path: Path, protocol: Protocol, *, text: bool) -> PublicLog:
+    """A log of one's own: a file anywhere, nothing known about it."""
+    return PublicLog(
+        name=re.sub(r"[^\w-]+", "-", path.name), title=path.name, files=(str(path.absolute()),), protocol=protocol, text=text,
+        counts="every positive event" + ("; own items may come again" if protocol.repeats else " of an item new to the user"),
+    )  # fmt: skip
 
 
 def folder(environment: Mapping[str, str] = os.environ) -> Path:

@@ -8,8 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-WIDTH: Final = 100
-"""Columns to use where the terminal does not say, as in a pipe."""
+WIDTH: Final = 110
+"""Columns to use where there is no terminal, as in a pipe."""
 UNKNOWN: Final = "–"
 
 
@@ -25,7 +25,8 @@ def compact(title: str, *columns: str) -> Table:
 def console() -> Console:
     """Standard output, wide enough for a table."""
     out = Console()
-    out.width = max(out.width, WIDTH)
+    if not out.is_terminal:
+        out.width = max(out.width, WIDTH)
     return out
 
 
