@@ -3,8 +3,9 @@
 How to add one
 --------------
 1. Write `models/sources/<name>.py` with a subclass of `Source`, its kernels beside it (`@njit(cache=True)`, few array arguments).
-2. Add the class to `REGISTRY` in `models/sources/__init__.py`, its parameters to `Config`.
-3. Add `tests/models/contracts/test_<name>.py`: subclass `SourceContract`, give the naive twin. A test fails without it.
+2. Name its attributes: what it has learned in `kept`, what changes otherwise in `scratch` (see `models.kept`).
+3. Add the class to `REGISTRY` in `models/sources/__init__.py`, its parameters to `Config`.
+4. Add `tests/models/contracts/test_<name>.py`: subclass `SourceContract`, give the naive twin. A test fails without it.
 
 How it is driven
 ----------------
@@ -30,7 +31,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ import numpy.typing as npt
 from models.catalogue import Catalogue
 from models.config import Config
 from models.history import History, Step
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.vectors import Vectors
@@ -122,7 +124,7 @@ class Grounds(NamedTuple):
     text: list[list[str | None]] | None = None  # n lists of e texts
 
 
-class Source(ABC):
+class Source(Kept, ABC):
     """A way to find items for a user. See the module's docstring."""
 
     name: str = ""
@@ -140,23 +142,23 @@ class Source(ABC):
         return [cls(state)]
 
     # -------------------------------------------------------------------------------------------- learning
-    def ensure(self, users: int, items: int) -> None:  # noqa: B027  a hook: most sources need not all of them
+    def ensure(self, users: int, items: int) -> None:
         """Make place for user indices below `users` and item indices below `items` (called before any such index is used, with
         numbers that grow by doubling): state and scratch are sized here and nowhere else."""
 
-    def before(self, step: Step) -> None:  # noqa: B027
+    def before(self, step: Step) -> None:
         """An event is about to enter or leave."""
 
-    def after(self, step: Step) -> None:  # noqa: B027
+    def after(self, step: Step) -> None:
         """The event has entered or left."""
 
-    def taught(self, step: Step) -> None:  # noqa: B027
+    def taught(self, step: Step) -> None:
         """A positive event has been learned (once, after `after`)."""
 
-    def forget_user(self, user: int) -> None:  # noqa: B027
+    def forget_user(self, user: int) -> None:
         """This index will stand for somebody else. All events of the user have left in steps before."""
 
-    def forget_item(self, item: int) -> None:  # noqa: B027
+    def forget_item(self, item: int) -> None:
         """This index will stand for another item. All its events have left in steps before."""
 
     # -------------------------------------------------------------------------------------------- asking
@@ -173,10 +175,6 @@ class Source(ABC):
         """Why these items (all with a score > 0) for the query last given to `find`."""
 
     # -------------------------------------------------------------------------------------------- housekeeping
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything learned that is not derived at query time, by name: for snapshots and for comparing states."""
-        return {}
-
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
         return {}

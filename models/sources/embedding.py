@@ -13,7 +13,7 @@ find() looks at the `embedding_scan` items taken most recently; score() knows al
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,11 @@ class Embedding(Source):
 
     name = "embedding"
     family = Family.COLLABORATIVE
+    kept = (
+        "into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_recent_next", "_recent_count", "_past", "_taught",
+    )  # fmt: skip
+    scratch = ("_scratch", "_context", "_affinity", "_total", "_top")
+    gradient = True
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -160,12 +165,6 @@ class Embedding(Source):
         return Grounds("leads_to", fraction, item=because)
 
     # -------------------------------------------------------------------------------------------- housekeeping
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {
-            "into": self.into, "out": self.out, "bias": self.bias, "alive": self.alive, "random": self.random,
-            "recent": self._recent, "past": self._past, "places": self._recent_place,
-            "counters": np.array([self._recent_next, self._recent_count, self._taught], np.int64),
-        }  # fmt: skip
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {"embedded_items": (int(self.alive.sum()), self.bound)}

@@ -9,8 +9,6 @@ score(i) = sum over the user's newest L items j of decay^age(j) * weight(j) * si
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -85,6 +83,8 @@ class ItemCF(Source):
 
     name = "item_cf"
     family = Family.COLLABORATIVE
+    kept = ("pairs",)
+    scratch = ("_scratch", "_cells")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -134,9 +134,6 @@ class ItemCF(Source):
         order = np.lexsort((history.items.keys[row["item"]], -cosine))
         usable = [x for x in order if self.state.catalogue.open[row["item"][x]]]
         return [(int(row["item"][x]), float(cosine[x])) for x in usable[:n]]
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return self.pairs.arrays()
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return self.pairs.sizes()

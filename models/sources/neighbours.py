@@ -136,6 +136,7 @@ class Neighbours(Source):
 
     name = "neighbours"
     family = Family.COLLABORATIVE
+    scratch = ("_fade", "_items", "_users", "_support", "_match", "_near", "_weight")
 
     def __init__(self, state: State, setting: Setting) -> None:
         super().__init__(state)

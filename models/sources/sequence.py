@@ -14,11 +14,12 @@ place, so the counts are always those of the windows as they are.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept
 from models.kernel import kernel
 from models.pairs import Pairs, add, lookup
 from models.rows import Array, grown
@@ -94,8 +95,11 @@ def _count(
     return -1
 
 
-class Order:
+class Order(Kept):
     """The counts S, kept by rows and by columns, and their sums."""
+
+    kept = ("following", "preceding", "ahead", "behind")
+    scratch = ("_old", "_new", "_old_length", "_same")
 
     def __init__(self, state: State) -> None:
         config = state.config
@@ -149,11 +153,6 @@ class Order:
                 one.pool.room_for(len(one.pool.data))
                 other.pool.room_for(len(other.pool.data))
                 last = len(one.pool.data) + len(other.pool.data) == held
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        tables = {f"following_{name}": array for name, array in self.following.arrays().items()}
-        tables |= {f"preceding_{name}": array for name, array in self.preceding.arrays().items()}
-        return tables | {"ahead": self.ahead, "behind": self.behind}
 
 
 # ------------------------------------------------------------------------------------------------ asking
@@ -260,6 +259,7 @@ class _Ordered(Source):
 
     family = Family.COLLABORATIVE
     both = False
+    scratch = ("_scratch",)
 
     def __init__(self, state: State, order: Order, *, keeps: bool) -> None:
         super().__init__(state)
@@ -307,9 +307,6 @@ class _Ordered(Source):
         )  # fmt: skip
         return Grounds("goes_with" if self.both else "follows", fraction, item=because)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return self.order.arrays() if self.keeps else {}
-
     def sizes(self) -> dict[str, tuple[int, int]]:
         if not self.keeps:
             return {}
@@ -321,6 +318,7 @@ class Sequence(_Ordered):
     """What follows what the user took last."""
 
     name = "sequence"
+    kept = ("order",)
 
     @classmethod
     def build(cls, state: State) -> list[Source]:

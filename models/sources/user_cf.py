@@ -82,6 +82,7 @@ class UserCF(Source):
 
     name = "user_cf"
     family = Family.COLLABORATIVE
+    scratch = ("_items", "_users", "_support", "_near", "_weight")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
