@@ -3,6 +3,7 @@ over the first event is right. One `Metrics` per process, on a registry that is 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -13,12 +14,12 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.events import INPUTS, Reason
+from streams.version import freshet_version
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
@@ -29,9 +30,13 @@ STAGES: Final = ("ingest", "wait", "recommend", "emit")
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
 KINDS: Final = ("click", "purchase", "review", "retraction", "erasure")
 COLLECTIONS: Final = ("reviews", "items", "retractions")
+CONDITIONS: Final = ("kafka", "group", "partitions", "replica", "embedder")
+"""What a process needs to be ready (see `streams.app`); those that do not concern its roles hold."""
+LOG_LEVELS: Final = ("WARNING", "ERROR", "CRITICAL")
 UNATTRIBUTED: Final = ("no_list", "not_in_list", "outside_window")
 FRESHNESS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 DURATION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+REBALANCE_BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
@@ -49,6 +54,7 @@ class Metrics:
         self._flow(arm)
         self._attribution(arm)
         self._text()
+        self._process()
 
     def _flow(self, arm: str) -> None:
         r = self.registry
@@ -83,7 +89,6 @@ class Metrics:
         )
         self.batch = {a: batch.labels(a) for a in ("ingest", "recommend", "attribute", "embed")}
         self.skew = Counter("freshet_clock_skew", "Lists whose event carried a broker time ahead of our clock.", registry=r)
-        self.ready = Gauge("freshet_ready", "1 when the replica has caught up and partitions are assigned.", registry=r)
         self.last_event = Gauge(
             "freshet_last_event_timestamp_seconds", "Event time of the newest interaction folded.", registry=r
         )
@@ -133,6 +138,22 @@ class Metrics:
         )
         self.language_lists = {outcome: ranked.labels(outcome) for outcome in RANKED}
 
+    def _process(self) -> None:
+        r = self.registry
+        build = Gauge("freshet_build_info", "1, with the versions as labels.", ["version", "python"], registry=r)
+        build.labels(freshet_version(), platform.python_version()).set(1)
+        self.ready = Gauge("freshet_ready", "1 when every condition holds: the process can work.", registry=r)
+        holds = Gauge("freshet_condition", "1 where the condition of being ready holds.", ["condition"], registry=r)
+        self.conditions = {c: holds.labels(c) for c in CONDITIONS}
+        self.rebalance_seconds = Histogram(
+            "freshet_rebalance_seconds",
+            "From partitions taken away to partitions assigned: nothing is done meanwhile.",
+            buckets=REBALANCE_BUCKETS,
+            registry=r,
+        )
+        lines = Counter("freshet_log_lines", "Warnings and errors logged, after rate limits.", ["level"], registry=r)
+        self.log_lines = {level: lines.labels(level) for level in LOG_LEVELS}
+
     # arms come from lists that other workers may have served: a small set, bounded here
     def impression(self, arm: str, position: int, origin: str, count: int = 1) -> None:
         key = (arm, position_bucket(position), origin)
@@ -154,11 +175,6 @@ class Metrics:
         """Metrics that are read off live objects when somebody asks (lag, sizes)."""
         self.registry.register(_OnScrape(collector))
 
-    def serve(self, host: str, port: int) -> int:
-        """Answer `/metrics` from a thread of its own; returns the port (useful with port 0). OSError: the port is taken."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(server.server_port)
-
 
 class _OnScrape(Collector):
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
@@ -179,6 +195,14 @@ def lag_family(lags: Mapping[tuple[str, int], int]) -> GaugeMetricFamily:
     for (topic, partition), lag in sorted(lags.items()):
         family.add_metric([topic, str(partition)], lag)
     return family
+
+
+def owned_family(owned: Mapping[str, int], partitions: int) -> list[GaugeMetricFamily]:
+    """Partitions of each topic that this worker's agents own, beside how many there are."""
+    family = GaugeMetricFamily("freshet_owned_partitions", "Partitions this process's agents own.", labels=["topic"])
+    for topic, count in sorted(owned.items()):
+        family.add_metric([topic], count)
+    return [family, GaugeMetricFamily("freshet_partitions", "Partitions that each topic has.", value=partitions)]
 
 
 def replica_family(lags: Mapping[str, int]) -> GaugeMetricFamily:

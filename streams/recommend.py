@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -25,6 +26,8 @@ from streams.language_stage import Asked, LanguageStage
 from streams.learn import Learner, decode_interaction
 from streams.metrics import Metrics
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 BREATHE_S = 0.004
 """Making lists yields to fetching, heartbeats and the replica at least so often."""
@@ -84,6 +87,9 @@ class Recommend:
         lists = await self._lists(self._causes(lines), outbox)
         made = time.perf_counter()
         await outbox.send(self.produce)
+        if log.isEnabledFor(logging.DEBUG):
+            for served in lists:
+                log.debug("list out", extra={"list_id": served.list_id, "event_id": served.caused_by.event_id})
         self._count(records, lists, (waited - started, made - waited, time.perf_counter() - made))
 
     def _decode(self, records: list[ConsumerRecord], outbox: Outbox) -> list[tuple[Interaction, ConsumerRecord]]:
