@@ -15,6 +15,7 @@ OPEN_LABELS: Final = {
     "part": "part of the model",
     "version": "of Freshet",
     "python": "version",
+    "source": "served, fused, or name of a source",
 }
 """Labels whose values depend on the deployment (few and bounded), and what they hold; all others have closed sets of values."""
 
@@ -41,6 +42,7 @@ def process() -> Metrics:
     metrics = Metrics(CollectorRegistry())
     topics = ("clicks", "purchases", "reviews", "items", "erasures", "interactions", "impressions", "item-texts")
     replicated = ("interactions", "items", "item-vectors", "recommendations")
+    metrics.tested(["item_cf", "popularity"])
     metrics.watch(lambda: [lag_family({(topic, 0): 0 for topic in topics})])
     metrics.watch(lambda: owned_family(dict.fromkeys(topics, 0), 1))
     metrics.watch(lambda: [replica_family(dict.fromkeys(replicated, 0))])

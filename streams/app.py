@@ -27,6 +27,7 @@ from streams.ingest import Ingest, Outbox, refuse
 from streams.language_ranker import create_ranker
 from streams.language_stage import LanguageStage
 from streams.learn import Learner
+from streams.live_quality import LiveQuality
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 from streams.recommend import Hits, Recommend
 from streams.replica import Replica
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 WATCH_S: Final = 1.0
 """How often the strangers' list and the number of points are looked at."""
+REFRESH_S: Final = 5.0
+"""How often the gauges of live quality are brought up to date."""
 
 
 class Worker:
@@ -79,6 +82,9 @@ class Worker:
         if "recommend" in self.roles:
             self.learner = learner = Learner(self.settings, self.metrics)
             self.replica = Replica(self.settings.connection, learner.applies(), pace_s=self.settings.pace_ms / 1000)
+            learner.quality = LiveQuality(self.settings, self.metrics, learner, self.replica.ready.is_set)
+            self.app.on_partitions_assigned.connect(self._take_over)
+            self.app.timer(REFRESH_S)(self._refresh)
             attribute = Attribute(self.settings, self.metrics, learner, self.produce)
             near = self._near if self.settings.qdrant_url else None
             self.recommend = Recommend(self.settings, self.metrics, learner, attribute, self.replica, self.produce, near)
@@ -200,6 +206,15 @@ class Worker:
                 remembered=logs.recent().lines(),
             )
         )
+
+    async def _take_over(self, _: Any, assigned: Iterable[Any], **__: Any) -> None:
+        if self.learner is not None and self.learner.quality is not None:
+            topic = self.settings.topic("interactions")
+            self.learner.quality.own(tp.partition for tp in assigned if tp.topic == topic)
+
+    async def _refresh(self) -> None:
+        if self.learner is not None and self.learner.quality is not None:
+            self.learner.quality.refresh()
 
     def _owns(self, partition: int) -> bool:
         topic = self.settings.topic("interactions")

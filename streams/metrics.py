@@ -13,6 +13,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    Summary,
     disable_created_metrics,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -28,6 +29,13 @@ RANKED: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
+POSITION_BITS: Final = {"1": 0b1, "2-3": 0b110, "4-10": 0b11_1111_1000, "11+": -1 << 10}
+"""Position p as bit p-1."""
+ORIGINS: Final = ("platform", "served")
+"""Who says that an item was shown: the platform's impressions, or the list that went out."""
+TESTED: Final = ("served", "fused")
+"""Whose lists are tested: the one that was out, the one that the model would make now; beside these, each source's."""
+SIGNALS: Final = ("hit_rate", "ctr")
 KINDS: Final = ("click", "purchase", "review", "retraction", "erasure")
 COLLECTIONS: Final = ("reviews", "items", "retractions")
 CONDITIONS: Final = ("kafka", "group", "partitions", "replica", "embedder")
@@ -53,6 +61,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._flow(arm)
         self._attribution(arm)
+        self._quality(arm)
         self._text()
         self._process()
 
@@ -112,6 +121,34 @@ class Metrics:
             "freshet_impressions_unknown", "Impression events of a list that is not remembered.", registry=r
         )
 
+    def _quality(self, arm: str) -> None:
+        r = self.registry
+        tests = Counter("freshet_quality_tests", "Events whose item was looked up in a list.", ["source"], registry=r)
+        hits = Counter("freshet_quality_hits", "Of these, the item stood in the list.", ["source"], registry=r)
+        gains = Counter("freshet_quality_gain", "Sum of 1 / log2(place + 1) of the hits.", ["source"], registry=r)
+        self._quality_families = (tests, hits, gains)
+        self._tested: dict[str, tuple[Counter, ...]] = {}
+        self.tested(TESTED)
+        label = ["arm", "position", "origin"]
+        shown = Counter("freshet_cohort_shown", "Items of lists whose cohort window is over.", label, registry=r)
+        clicked = Counter("freshet_cohort_clicked", "Of these, clicked within their window.", label, registry=r)
+        self._cohorts = {(arm, p, o): (shown.labels(arm, p, o), clicked.labels(arm, p, o)) for p in POSITIONS for o in ORIGINS}
+        self._cohort_families = (shown, clicked)
+        self.cohort_lists_left_out = Counter(
+            "freshet_cohort_lists_left_out", "Shown lists not followed, because there were too many.", registry=r
+        )
+        drift = Counter("freshet_drift", "Changes of a rate that the detector has noticed.", ["signal", "direction"], registry=r)
+        self.drift = {(s, d): drift.labels(s, d) for s in SIGNALS for d in ("up", "down")}
+        mean = Gauge("freshet_drift_mean", "The rate since its last change.", ["signal"], registry=r)
+        width = Gauge("freshet_drift_window", "Outcomes that rate is over.", ["signal"], registry=r)
+        self.drift_state = {s: (mean.labels(s), width.labels(s)) for s in SIGNALS}
+        self.diversity = Summary(
+            "freshet_list_diversity", "1 - mean pairwise similarity of the items of a list, of a sample of lists.", registry=r
+        )
+        self.recent_lists = Gauge("freshet_recent_lists", "The last lists this process made, at most 2,000.", registry=r)
+        self.recent_items = Gauge("freshet_recent_items", "Different items in them.", registry=r)
+        self.recent_gini = Gauge("freshet_recent_gini", "How unevenly they show the catalogue: 0 evenly, 1 one item.", registry=r)
+
     def _text(self) -> None:
         r = self.registry
         self.embedded = Counter("freshet_texts_embedded", "Texts embedded.", registry=r)
@@ -162,6 +199,32 @@ class Metrics:
             child = self._impressions[key] = self._impressions_family.labels(*key)
         if child is not None:
             child.inc(count)
+
+    def tested(self, sources: Iterable[str]) -> None:
+        """Make the series of these lists, at 0."""
+        for source in sources:
+            self._tested[source] = tuple(family.labels(source) for family in self._quality_families)
+
+    def test(self, source: str, gain: float) -> None:
+        """A list was tested: `gain` is 1 / log2(place + 1) of the item in it, 0 for a miss."""
+        tests, hits, gains = self._tested[source]
+        tests.inc()
+        if gain:
+            hits.inc()
+            gains.inc(gain)
+
+    def cohort(self, arm: str, origin: str, shown: int, clicked: int) -> None:
+        """A list whose window is over: bit p-1 of the two numbers stands for position p."""
+        for position, bits in POSITION_BITS.items():
+            key = (arm, position, origin)
+            if not shown & bits:
+                continue
+            children = self._cohorts.get(key)
+            if children is None and len(self._cohorts) < 200:
+                children = self._cohorts[key] = (self._cohort_families[0].labels(*key), self._cohort_families[1].labels(*key))
+            if children is not None:
+                children[0].inc((shown & bits).bit_count())
+                children[1].inc((clicked & bits).bit_count())
 
     def click(self, arm: str, position: int) -> None:
         key = (arm, position_bucket(position))
