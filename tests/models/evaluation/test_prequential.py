@@ -38,6 +38,21 @@ def scored(**options: object) -> list[int]:
     return list(Plan(LOG, Protocol(**options)).scored)  # type: ignore[arg-type]
 
 
+def test_what_takes_something_back_is_no_taking() -> None:
+    """A return and a deleted review are learned and never scored; an edited review is an opinion like any other."""
+    log: list[Event] = [
+        click(0, "a", "x"),
+        Purchase(event_id="e1", user_id="a", item_id="y", timestamp_ms=2, retracts="e0"),
+        review(2, "a", "z", 5.0),
+        Review(event_id="e3", user_id="b", item_id="z", timestamp_ms=4, retracts="e9"),
+        Review(event_id="e4", user_id="b", item_id="y", timestamp_ms=5, rating=5.0, retracts="e9"),
+        review(5, "b", "w", 1.0),
+    ]
+    assert list(Plan(log, Protocol(warmup=0)).scored) == [0, 2, 4]
+    kept = Plan(log, Protocol(warmup=0, positives_only=True))
+    assert [event.event_id for event in kept.events] == ["e0", "e1", "e2", "e3", "e4"]
+
+
 def test_what_is_scored() -> None:
     assert scored(warmup=0.0) == [0, 1, 3, 5, 6]  # not the bad review, not the repeat
     assert scored(warmup=0.0, repeats=True) == [0, 1, 3, 4, 5, 6]
