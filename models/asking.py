@@ -12,6 +12,7 @@ from models.config import Config
 from models.fusion import Union
 from models.habit import Habit
 from models.history import History, Step
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Found, Query, Source
@@ -29,8 +30,10 @@ def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool)
             seen[profile[k].item] = 0
 
 
-class Asking:
+class Asking(Kept):
     """Makes queries and collects candidates. All it holds is scratch, overwritten by the next query."""
+
+    scratch = ("sources", "union", "_found", "_nobody", "_seen", "_stamp")
 
     def __init__(self, config: Config, history: History, catalogue: Catalogue, sources: list[Source], habit: Habit) -> None:
         self.config, self.history, self.catalogue, self.sources, self.habit = config, history, catalogue, sources, habit

@@ -15,6 +15,7 @@ from models.config import Config
 from models.events import Interaction, Item, ItemVector
 from models.history import FRESH, KINDS, KNOWN, TOO_OLD, History, Step
 from models.interning import key64
+from models.kept import Kept
 from models.sources.base import Source
 from models.vectors import Vectors
 from models.window import DEAD
@@ -33,8 +34,11 @@ class Follower(Protocol):
     def forget_item(self, item: int) -> None: ...
 
 
-class Fold:
+class Fold(Kept):
     """Applies events to history, catalogue and vectors."""
+
+    kept = ("ignored", "erased", "_spans", "_refusals_to_wait")
+    scratch = ("followers", "step", "_before", "_after", "_taught")
 
     def __init__(
         self, config: Config, history: History, catalogue: Catalogue, vectors: Vectors, followers: Sequence[Follower]
@@ -46,7 +50,7 @@ class Fold:
         self.erased: dict[int, int] = {}
         """Hash of an erased user's id -> time of the request: what happened until then stays out, even if it comes late."""
         self.step = Step()
-        self._spans = (0, 0)
+        self._spans = [0, 0]
         self._refusals_to_wait = 0
         self._before = [f.before for f in followers if getattr(type(f), "before", None) is not Source.before]
         self._after = [f.after for f in followers if getattr(type(f), "after", None) is not Source.after]
@@ -146,7 +150,7 @@ class Fold:
         if self.history.users.full:
             self._forget_silent(keep=-1)
         user = self.history.user(user_id)
-        self._ensure()
+        self.ensure()
         return user
 
     def _erase(self, user_id: str, timestamp_ms: int) -> bool:
@@ -199,7 +203,7 @@ class Fold:
         if history.items.full and not self._reclaim_items():
             return -1
         index = history.item(item_id)
-        self._ensure()
+        self.ensure()
         return index
 
     def _reclaim_items(self) -> bool:
@@ -245,9 +249,9 @@ class Fold:
             return False
         return self.vectors.put(index, entry)
 
-    def _ensure(self) -> None:
+    def ensure(self) -> None:
         """Everybody makes place when the index arrays have grown."""
-        spans = (len(self.history.windows.rows), len(self.history.takers))
+        spans = [len(self.history.windows.rows), len(self.history.takers)]
         if spans != self._spans:
             self._spans = spans
             self.catalogue.ensure(spans[1] - 1)

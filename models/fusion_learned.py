@@ -19,13 +19,14 @@ learned one is clearly below the best source, that source alone ranks.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
 from models.fusion import Union
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Query, Source
@@ -154,8 +155,10 @@ def context_of(items: int) -> int:
     return 1 + int(items >= 1) + int(items >= 5) + int(items >= 20)
 
 
-class Side:
+class Side(Kept):
     """What is learned for lists of one kind. `weights` (5, 4 S + 3): row 0 is shared, the others belong to contexts."""
+
+    kept = ("weights", "squares", "gains", "tested")
 
     def __init__(self, sources: int, memory: int) -> None:
         width = PER_SOURCE * sources + OWN
@@ -186,11 +189,14 @@ class Side:
         return best if self.gains[-1] < self.gains[best] - margin else None
 
 
-class Learned:
+class Learned(Kept):
     """See the module. Lists with the user's own items and lists without them are different problems, each has its `Side`."""
 
     complete = True
     learns = True
+    kept = ("new", "again", "clock", "events", "first", "last")
+    scratch = ("_features", "_p", "_shares")
+    gradient = True
 
     def __init__(self, config: Config, sources: list[Source]) -> None:
         self.rate = config.fusion_rate
@@ -263,10 +269,3 @@ class Learned:
     def forget_item(self, item: int) -> None:
         if item < len(self.events):
             self.events[item] = self.first[item] = self.last[item] = 0
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        learned = {"clock": np.array([self.clock]), "events": self.events, "first": self.first, "last": self.last}
-        for name, side in (("new", self.new), ("again", self.again)):
-            learned |= {f"{name}_weights": side.weights, f"{name}_squares": side.squares, f"{name}_gains": side.gains}
-            learned[f"{name}_tested"] = np.array([side.tested])
-        return learned

@@ -11,6 +11,7 @@ never seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from models import window as kernels
 from models.config import Config
 from models.interning import Interner
+from models.kept import Kept, Value
 from models.rows import Array, RowPool, grown, release
 from models.takers import Takers
 from models.window import DEAD, EVENT, PROFILE, WEIGHT_ONE
@@ -51,8 +53,14 @@ class Step:
         self.left = False  # the item has left the user's profile (known after the step)
 
 
-class History:
+class History(Kept):
     """Windows and profiles of all users, and per item how many events and users there are."""
+
+    kept = (
+        "users", "items", "windows", "profiles", "item_events", "takers", "inverse_root", "users_of", "now_ms", "events",
+        "_steps_free",
+    )  # fmt: skip
+    scratch = ("_slot", "_entries", "weights")
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -97,6 +105,10 @@ class History:
             self.users_of.ensure(len(self.item_events))
             self._slot = np.full(len(self.item_events), -1, np.int32)
         return index
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        super().restore(saved)
+        self._slot = np.full(len(self.item_events), -1, np.int32)
 
     # -------------------------------------------------------------------------------------------- reading
     def window(self, user: int) -> Array:

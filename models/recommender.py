@@ -23,9 +23,11 @@ from models.events import Erasure, Event, Interaction, Item, ItemVector, Recomme
 from models.fold import Fold
 from models.habit import Habit
 from models.history import History
+from models.kept import Kept, Value, under
 from models.newcomers import Newcomers
 from models.ratings import Ratings
 from models.rerank import Rerank, Reranked, noted
+from models.snapshot import checksum
 from models.sources.base import Query, State
 from models.sources.item_cf import ItemCF
 from models.sources.user_cf import UserCF
@@ -39,7 +41,7 @@ MAX_LIST = 1000
 """The longest list that can be asked for."""
 
 
-class Recommender:
+class Recommender(Kept):
     """Online recommendations from clicks, purchases and reviews. See the module; `Config` has every parameter and bound.
 
     >>> from models import Click, Recommender
@@ -49,6 +51,8 @@ class Recommender:
     >>> [line.item_id for line in r.recommend("bob", n=3)]
     ['dune']
     """
+
+    kept = ("history", "catalogue", "vectors", "ratings", "sources", "fusion", "habit", "fold")
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
@@ -180,6 +184,17 @@ class Recommender:
         """SHA-256 of the exact state, hexadecimal: equal for equal logs, however partitions interleaved (see `digest`)."""
         pairs = self._source(ItemCF)
         return digest(self.history, pairs.pairs if pairs else None, self.ratings)
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        self.history.restore(under(saved, "history"))
+        self.fold.ensure()  # scratch reaches as far as the ids; what is state is replaced below
+        for path, part in self.parts().items():
+            if part is not self.history:
+                part.restore(under(saved, path))
+
+    def checksum(self) -> str:
+        """Fingerprint of what gradient steps have learned, hexadecimal: equal where the same events came in the same order."""
+        return checksum(self.learned())
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held beside its bound, by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -18,6 +19,9 @@ from streams import clock
 from streams.ingest import decode_item
 from streams.metrics import Metrics
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.live_quality import LiveQuality
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ class Learner:
         self._budget = Budget(settings.training_per_s)
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
+        self.quality: LiveQuality | None = None  # tests the model before it learns
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
     def applies(self) -> dict[str, Callable[[int, Sequence[ConsumerRecord]], None]]:
@@ -85,9 +90,12 @@ class Learner:
             line = decode_interaction(record.value)
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
+            tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
             if self.model.learn(line, train=self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = line
+                if self.quality is not None and tests is not None:
+                    self.quality.count(tests)
             else:
                 self.metrics.duplicates.inc()
                 self._repeated.add(f"{partition}/{record.offset}")
@@ -135,4 +143,5 @@ class Learner:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held, beside its bounds."""
         texts = self.texts.sizes() if self.texts is not None else {}
-        return {**self.model.sizes(), **texts, "served_users": (len(self.served), self.served.max_users)}
+        live = self.quality.sizes() if self.quality is not None else {}
+        return {**self.model.sizes(), **texts, **live, "served_users": (len(self.served), self.served.max_users)}
