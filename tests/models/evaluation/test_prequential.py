@@ -179,3 +179,12 @@ def test_progress_is_told_after_every_event() -> None:
     seen: list[int] = []
     run(Popular(), Plan(LOG, Protocol()), progress=seen.append)
     assert seen == list(range(1, 8))
+
+
+def test_coverage_counts_the_catalogue() -> None:
+    """Two of the log's three items are ever listed; with two more in the catalogue, one of them known already, of four."""
+    log: list[Event] = [click(0, "a", "x"), click(1, "b", "y"), click(2, "c", "z")]
+    for catalogue, share in (((), 2 / 3), ((Item(item_id="x"), Item(item_id="w")), 2 / 4)):
+        found = report(run(Popular(), Plan(log, Protocol(warmup=0)), catalogue=catalogue))
+        assert found["sources"][FUSED]["coverage"] == pytest.approx(share)
+        assert found["items"] == round(2 / share)
