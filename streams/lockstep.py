@@ -7,8 +7,9 @@
 Whether lists may hold what the user has already is not said by the protocol and is learned: first from the stream (do people come
 back to items?), then from the outcomes of the questions themselves (was what they took theirs already?).
 
-Without `op`, a line is an event of the plain protocol: with `"score": true` it is answered first and learned afterwards. Unknown
-fields are ignored. A line that cannot be used is reported on standard error and skipped; a question is always answered.
+An event may name an earlier one that it takes back (`"retracts": "e3"`). Without `op`, a line is an event of the plain protocol:
+with `"score": true` it is answered first and learned afterwards. Unknown fields are ignored. A line that cannot be used is
+reported on standard error and skipped; a question is always answered.
 """
 
 from __future__ import annotations
@@ -166,8 +167,10 @@ def tolerant(row: dict[str, Any]) -> Event | Item:
         session_id=None if session is None else str(session),
         event_id=str(row.get("event_id") or f"{user}|{item}|{timestamp_ms}"),
     )  # fmt: skip
-    context = _context(row.get("context"))
-    return msgspec.structs.replace(event, context=context) if context else event
+    context, retracts = _context(row.get("context")), row.get("retracts")
+    if context or retracts:
+        event = msgspec.structs.replace(event, context=context, retracts=str(retracts) if retracts else None)
+    return event
 
 
 def _milliseconds(row: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -78,10 +78,13 @@ def quality(
         if json_out is not None:
             reports = {f"{name}/{part}": outcome.report for (name, part), outcome in found.items()}
             json_out.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
+        tables = list(_tables(found, before, against or ""))
     except (EventFileError, SettingsError, EncoderError, LockstepError, ValueError, OSError) as problem:
         errors.print(f"[red]freshet:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
-    _show(found, before, against or "")
+    out = console()
+    for one in tables:
+        out.print(one)
 
 
 def _parts(only: str | None, *, everything: bool) -> list[str]:
@@ -169,18 +172,18 @@ def _safe(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ tables
-def _show(found: Passes, before: Passes, against: str) -> None:
-    out = console()
+def _tables(found: Passes, before: Passes, against: str) -> Iterator[Table]:
+    """What was measured; differences from an earlier pass; what each source adds."""
     for (name, part), outcome in found.items():
         if not part.startswith(f"{passes.ABLATION}:"):
-            out.print(table(f"{name}, {part}", outcome))
+            yield table(f"{name}, {part}", outcome)
         if (name, part) in before:
-            out.print(changes(f"{name}, {part}: less what was kept as {against}", outcome, before[name, part]))
+            yield changes(f"{name}, {part}: less what was kept as {against}", outcome, before[name, part])
     for log in dict.fromkeys(name for name, _ in found):
         whole = found.get((log, passes.SOURCES))
         without = {part.partition(":")[2]: o for (name, part), o in found.items() if name == log and ":" in part}
         if whole is not None and without:
-            out.print(_worth(f"{log}: what each source adds to the fused list", whole, without))
+            yield _worth(f"{log}: what each source adds to the fused list", whole, without)
 
 
 def table(title: str, outcome: Outcome) -> Table:
@@ -222,7 +225,7 @@ def _worth(title: str, whole: Outcome, without: dict[str, Outcome]) -> Table:
 def _change(outcome: Outcome, before: Outcome, name: str) -> list[str]:
     """Cells of a row of differences; none where every list is equal."""
     change = differences(outcome, before, source=name, other_source=name)
-    if change is None or not any(change[measure].se for measure in MEASURES):
+    if change is None or not any(change[measure].mean or change[measure].se for measure in MEASURES):
         return []
     parts = [differences(outcome, before, source=name, other_source=name, segment=segment) for segment in SEGMENTS]
     overall = [cell for measure in MEASURES for cell in (figure(change[measure].mean, "+"), figure(change[measure].se))]

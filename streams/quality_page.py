@@ -285,7 +285,7 @@ def _adds(one: Measured, name: str) -> str:
     if change is None:
         return UNKNOWN
     d = change["hr"]
-    if not d.se:
+    if not d.mean and not d.se:
         return "0"
     return f"**{_change(d)}**" if abs(d.mean) >= CLEAR * d.se else _change(d)
 

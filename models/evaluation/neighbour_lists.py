@@ -187,6 +187,9 @@ class NeighbourLists:
     def _by_item(self, own: list[int], share: float) -> list[Floats]:
         items = len(self._names)
         takers = self._takers[:items].astype(np.float64)
+        if not share and not self._widest:  # all neighbours: a product of a vector and a matrix
+            root = 1.0 / np.sqrt(takers)
+            return [(root[own] @ self._together[own, :items]) * root] * len(self.ks)
         w = (1.0 - share) * (self._together[own, :items] / np.sqrt(takers[own][:, None] * takers))
         if share:
             everything = np.arange(items, dtype=np.int32)

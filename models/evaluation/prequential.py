@@ -51,6 +51,8 @@ class Evaluation:
         self.ranks: dict[str, npt.NDArray[np.int32]] = {}
         self.exposure: dict[str, Exposure] = {}
         self.ratings = RatingErrors()
+        self.items = plan.items
+        """Distinct items of the log and of the catalogue."""
         self.users: npt.NDArray[np.int64] = np.zeros(count, np.int64)
         self.user_events: npt.NDArray[np.int64] = np.zeros(count, np.int64)
         self.item_events: npt.NDArray[np.int64] = np.zeros(count, np.int64)
@@ -103,11 +105,14 @@ def run(
     categories, vectors = CategoryDiversity(), VectorDiversity()
     diversity: Callable[[Sequence[str]], float | None] = vectors.of
     hear = _Listener(subject, text, vectors)
+    known = {event.item_id for event in plan.events}
     for item in catalogue:
+        known.add(item.item_id)
         hear.learn(item)
         if item.categories:
             categories.learn(item.item_id, item.categories)
             diversity = categories.of
+    result.items = len(known)
     popularity: Counter[str] = Counter()
     numbers: dict[str, int] = {}
     row = 0

@@ -152,3 +152,14 @@ def test_tolerant_reading(row: dict[str, object], event: Event | Item) -> None:
 def test_what_names_no_user_or_no_item_is_no_event(row: dict[str, object]) -> None:
     with pytest.raises(BadLineError):
         tolerant(row)
+
+
+def test_what_takes_an_event_back_names_it() -> None:
+    assert _after(learn("x", retracts="e3")).retracts == "e3"
+    assert _after(learn("x")).retracts is None
+
+
+def _after(message: dict[str, object]) -> Any:
+    model = Popular()
+    talk(model, message)
+    return model.learned[0]
