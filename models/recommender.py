@@ -27,8 +27,8 @@ from models.kept import Kept, Value, under
 from models.newcomers import Newcomers
 from models.ratings import Ratings
 from models.rerank import Rerank, Reranked, noted
-from models.snapshot import checksum
 from models.reviewers import Reviewers
+from models.snapshot import checksum
 from models.sources.base import Query, State
 from models.sources.item_cf import ItemCF
 from models.sources.user_cf import UserCF

@@ -44,8 +44,9 @@ class Neighbourhoods(Struct, frozen=True, kw_only=True):
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """One pass: which log, what is scored, by which model. `way`: the recommender in this process, every source beside the
-    fused list; in a process of its own that is asked in lock-step, the fused list alone; or the papers' neighbourhoods."""
+    """One pass: which log, what is scored, by which model. `way`: the recommender in this process, with every source beside the
+    fused list if `single`; in a process of its own that is asked in lock-step, the fused list alone; or the papers'
+    neighbourhoods."""
 
     files: tuple[Path, ...]
     protocol: Protocol
@@ -54,6 +55,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     text: bool = True
     lenient: bool = False
     way: Way = "inside"
+    single: bool = True
     neighbourhoods: Neighbourhoods = Neighbourhoods()
 
 
@@ -106,10 +108,11 @@ class Bench:
         feed = self._feed(plan.events, progress) if spec.text else None
         if spec.way == "neighbours":
             return self._pass(self._neighbours(spec, feed), plan, None, replayed)
-        return self._pass(RecommenderSubject(Recommender(spec.config), repeats=spec.protocol.repeats), plan, feed, replayed)
+        subject = RecommenderSubject(Recommender(spec.config), repeats=spec.protocol.repeats, single=spec.single)
+        return self._pass(subject, plan, feed, replayed)
 
     def _pass(self, subject: Subject, plan: Plan, feed: TextFeed | None, progress: Callable[[int], None]) -> Outcome:
-        text = feed.vector if feed is not None else None
+        text = feed.vectors if feed is not None else None
         return Outcome.of(run(subject, plan, catalogue=self.log.catalogue, text=text, progress=progress))
 
     def _neighbours(self, spec: Spec, feed: TextFeed | None) -> NeighbourLists:

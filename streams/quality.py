@@ -30,6 +30,7 @@ from models.evaluation.outcome import MEASURES, Outcome, differences
 from models.evaluation.prequential import FUSED
 from streams import quality_passes as passes
 from streams.convert import EventFileError
+from streams.evaluate_passes import Spec
 from streams.evaluate_variants import configured
 from streams.lockstep_client import LockstepError
 from streams.quality_logs import LOGS, PublicLog, chosen, folder, own
@@ -111,7 +112,9 @@ def _measured(
     logs: Sequence[PublicLog], parts: Sequence[str], settings: Sequence[str] | None, limit: int | None, jobs: int, *, fresh: bool
 ) -> Passes:
     """Every pass of these parts, with a bar."""
-    wanted = passes.specs(logs, parts, folder(os.environ), configured(settings, environment={}), limit)
+    config, place = configured(settings, environment={}), folder(os.environ)
+    if passes.ABLATION in parts and passes.SOURCES not in parts:
+        parts = [passes.SOURCES, *parts]  # what they are held against
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 
     def too_large(name: Name, problem: ValueError) -> None:
@@ -120,10 +123,16 @@ def _measured(
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("looking for what is known", total=None)
 
-        def told(count: int, done: float) -> None:
-            bar.update(task, description=f"{count} of {len(wanted)} passes", total=count, completed=done)
+        def measure(wanted: dict[Name, Spec]) -> Passes:
+            def told(count: int, done: float) -> None:
+                bar.update(task, description=f"{count} of {len(wanted)} passes", total=count, completed=done)
 
-        return passes.measured(wanted, Store(STORE), jobs=jobs, fresh=fresh, progress=told, too_large=too_large)
+            return passes.measured(wanted, Store(STORE), jobs=jobs, fresh=fresh, progress=told, too_large=too_large)
+
+        found = measure(passes.specs(logs, parts, place, config, limit))
+        if passes.ABLATION in parts:
+            found |= measure(passes.ablation_specs(logs, found, place, config, limit))
+        return found
 
 
 def _by_log(logs: Sequence[PublicLog], found: Passes) -> list[Measured]:

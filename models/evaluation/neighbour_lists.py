@@ -23,7 +23,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from models.evaluation.prequential import Query
-from models.events import Event, Item, ItemVector
+from models.events import Event, Item, ItemVector, ReviewVector
 from models.rating_neighbours.texts import Means
 from models.rows import grown
 
@@ -88,7 +88,7 @@ class NeighbourLists:
         self._user_texts, self._item_texts = Means(1_000_000), Means(1_000_000)
 
     # -------------------------------------------------------------------------------------------- learning
-    def learn(self, event: Event | Item | ItemVector) -> None:
+    def learn(self, event: Event | Item | ItemVector | ReviewVector) -> None:
         """Somebody has an item now. TooLargeError where the matrices would not fit."""
         if isinstance(event, Item | ItemVector) or event.retracts:
             return

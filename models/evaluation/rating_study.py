@@ -25,6 +25,7 @@ from models.fold import Fold
 from models.history import History
 from models.rating_neighbours import Around, Neighbours, Prediction, Raters, Residuals, TextProfiles
 from models.ratings import Ratings
+from models.reviewers import Reviewers
 from models.vectors import Vectors
 
 Vector = npt.NDArray[np.float32]

@@ -41,8 +41,8 @@ from models.config import Config
 from models.history import History, Step
 from models.kept import Kept
 from models.kernel import kernel
-from models.rows import Array, grown
 from models.reviewers import Reviewers
+from models.rows import Array, grown
 from models.together import Together
 from models.vectors import Vectors
 

@@ -6,8 +6,8 @@ most similar one, and t(v) the cosine of the means of what u and v have written,
     w(v) = (1 - a) s(v) / max s + a max(0, t(v)),   a = `text_user_share`
     score(i) = sum of w(v) over the K users v with the largest w(v) whose newest M items hold i
 
-Nothing is said where nobody has written anything, or the user has not: then UserCF alone knows. t is compared for the `text_users`
-users who wrote last.
+Nothing is said where nobody has written anything, or the user has not: then UserCF alone knows. t is compared for the
+`text_users` users who wrote last.
 """
 
 from __future__ import annotations

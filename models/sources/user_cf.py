@@ -24,8 +24,8 @@ def nearest(
     profile: Array, user: int, length: int, decay: float, users: Array, user_rows: Array, inverse_root: Array,
     profile_rows: Array, score: Array, touched: Array, count: Array, keys: Array, k: int, near: Array, weight: Array,
 ) -> int:  # fmt: skip
-    """The `k` most similar users, the best first, into `near` and `weight`; `score` holds what all of them have in common with the
-    user, `touched` who they are."""
+    """The `k` most similar users, the best first, into `near` and `weight`; `score` holds what all of them have in common with
+    the user, `touched` who they are."""
     clear(score, touched, count)
     n = 0
     age = 1.0

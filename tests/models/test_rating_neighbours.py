@@ -21,8 +21,8 @@ from models.interning import key64
 from models.rating_neighbours import Neighbours, Raters, Residuals, TextProfiles
 from models.rating_neighbours.texts import Means
 from models.ratings import Ratings
-from models.snapshot import checksum
 from models.reviewers import Reviewers
+from models.snapshot import checksum
 from models.vectors import Vectors
 from tests.models.naive import Naive
 from tests.models.streams_of import Change, interleaved, shop, streams

@@ -70,6 +70,7 @@ def test_a_page_with_everything_from_a_small_log(here: Path) -> None:
         assert f"\n## {heading}\n" in text
     assert "| `neighbours_close` | " in text
     assert {f"gift-cards/{part}" for part in (*list(PARTS)[:4], "ablation:item_cf", "ablation:all neighbours")} <= set(reports)
+    assert "gift-cards/ablation:content" not in reports  # without a catalogue it has nothing to say, and is not left out
 
 
 def test_what_was_measured_once_is_not_measured_again(here: Path) -> None:

@@ -136,10 +136,10 @@ def test_the_catalogue_is_learned_first_and_gives_diversity() -> None:
 def test_vectors_of_texts_are_learned_after_their_event_and_give_diversity_where_there_are_no_categories() -> None:
     axes = {"x": [1.0, 0.0], "y": [0.0, 2.0]}
 
-    def text(event: Event | Item) -> ItemVector | None:
+    def text(event: Event | Item) -> list[ItemVector]:
         if event.item_id not in axes:
-            return None
-        return ItemVector(item_id=event.item_id, vector=np.array(axes[event.item_id], "<f4").tobytes(), texts=1, model="m")
+            return []
+        return [ItemVector(item_id=event.item_id, vector=np.array(axes[event.item_id], "<f4").tobytes(), texts=1, model="m")]
 
     subject = Popular()
     out = report(run(subject, Plan(LOG[:4], Protocol(warmup=3)), catalogue=[Item(item_id="z")], text=text))
