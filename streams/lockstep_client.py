@@ -18,7 +18,7 @@ import msgspec
 
 from models import Config
 from models.evaluation.prequential import FUSED, Query
-from models.events import Event, Item, ItemVector, Purchase, Review
+from models.events import Event, Item, ItemVector, Purchase, Review, ReviewVector
 from streams.settings import PREFIX
 
 GOODBYE_S: Final = 60.0
@@ -73,9 +73,9 @@ class LockstepProcess:
         """The protocol does not ask for ratings."""
         return None
 
-    def learn(self, event: Event | Item | ItemVector) -> None:
+    def learn(self, event: Event | Item | ItemVector | ReviewVector) -> None:
         """Texts go along with the event; the process makes its own vectors of them."""
-        if not isinstance(event, ItemVector):
+        if not isinstance(event, ItemVector | ReviewVector):
             self._say({"op": "learn", "event": told(event)})
 
     def _say(self, message: dict[str, Any], *, now: bool = False) -> None:

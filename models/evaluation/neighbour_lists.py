@@ -90,7 +90,7 @@ class NeighbourLists:
     # -------------------------------------------------------------------------------------------- learning
     def learn(self, event: Event | Item | ItemVector | ReviewVector) -> None:
         """Somebody has an item now. TooLargeError where the matrices would not fit."""
-        if isinstance(event, Item | ItemVector) or event.retracts:
+        if isinstance(event, Item | ItemVector | ReviewVector) or event.retracts:
             return
         u = self._users.setdefault(event.user_id, len(self._users))
         i = self._items.setdefault(event.item_id, len(self._items))
