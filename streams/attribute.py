@@ -21,7 +21,6 @@ class Attribute:
 
     def __init__(self, settings: Settings, metrics: Metrics, learner: Learner, produce: Produce) -> None:
         self.settings, self.metrics, self.learner, self.produce = settings, metrics, learner, produce
-        self.served = learner.served
         self.window_ms = settings.attribution_window_s * 1000
         self.seen = RecentIds()
 
@@ -30,7 +29,7 @@ class Attribute:
         for line, record in lines:
             if line.kind != "click" or self.learner.is_repeated(record.partition, record.offset):
                 continue
-            found = self.served.attribute(line, self.window_ms)
+            found = self.learner.served.attribute(line, self.window_ms)
             if isinstance(found, Attributed):
                 self.metrics.click(found.arm, found.position)
             else:
@@ -52,7 +51,7 @@ class Attribute:
     def _shown(self, impression: Impression) -> None:
         if not self.seen.add(impression.event_id):
             return
-        known = self.served.positions(impression)
+        known = self.learner.served.positions(impression)
         if known is None:
             self.metrics.impressions_unknown.inc()
             return

@@ -24,6 +24,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 RANKED: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
 """What becomes of a list in the language stage (see `streams.language_stage`)."""
+SNAPSHOTS: Final = ("written", "failed", "damaged", "restored", "shared")
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
@@ -49,6 +50,7 @@ class Metrics:
         self._flow(arm)
         self._attribution(arm)
         self._text()
+        self._snapshots()
 
     def _flow(self, arm: str) -> None:
         r = self.registry
@@ -132,6 +134,17 @@ class Metrics:
             "freshet_language_lists", "Lists that met the language stage, by what became of them.", ["outcome"], registry=r
         )
         self.language_lists = {outcome: ranked.labels(outcome) for outcome in RANKED}
+
+    def _snapshots(self) -> None:
+        r = self.registry
+        snapshots = Counter("freshet_snapshots", "Snapshots of the state, by what became of them.", ["outcome"], registry=r)
+        self.snapshots = {outcome: snapshots.labels(outcome) for outcome in SNAPSHOTS}
+        self.snapshot_pause = Histogram(
+            "freshet_snapshot_pause_seconds", "How long a snapshot held up the stream.", buckets=DURATION_BUCKETS, registry=r
+        )
+        self.snapshot_seconds = Gauge("freshet_snapshot_seconds", "Time the newest snapshot took, beside the stream.", registry=r)
+        self.snapshot_bytes = Gauge("freshet_snapshot_bytes", "Size of the newest snapshot.", registry=r)
+        self.snapshot_time = Gauge("freshet_snapshot_timestamp_seconds", "When the newest snapshot was made.", registry=r)
 
     # arms come from lists that other workers may have served: a small set, bounded here
     def impression(self, arm: str, position: int, origin: str, count: int = 1) -> None:
