@@ -89,6 +89,14 @@ class ServedLists(Kept):
         lists = self._users.get(user_id)
         return lists[-1] if lists else None
 
+    def out_before(self, user_id: str, log_offset: int) -> Served | None:
+        """The list that was out when the record at `log_offset` of the user's partition came: the newest one of an earlier cause;
+        the strangers' list for whom nothing of their own is remembered."""
+        lists = self._users.get(user_id)
+        if lists is None:
+            return self.last(POPULAR)
+        return next((served for served in reversed(lists) if served.log_offset < log_offset), None)
+
     def find(self, user_id: str, list_id: str) -> Served | None:
         """A list by its id: one of the user's own, or one for strangers."""
         for key in (user_id, POPULAR):

@@ -47,6 +47,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # sources
     sources: Annotated[tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all of them")] = ()
+    without: Annotated[tuple[str, ...], _doc("sources left out, by the name of the source or of one instance of it")] = ()
     candidates: Annotated[int, _doc("candidates taken from each source for a list", ge=1, le=1000)] = 40
     repeats: Annotated[
         Literal["auto", "never", "always"], _doc("whether lists hold the user's own items; auto: if people come back to theirs")

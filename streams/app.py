@@ -19,26 +19,32 @@ from models import events
 from models.events import Reason, Refusal
 from models.text_ranking import ItemTexts
 from models.warm import warm_up
-from streams import clock, transport
+from streams import clock, logs, transport
 from streams.attribute import Attribute
 from streams.embed import Embedder, ItemVectorRecord, MalformedLine, decode
+from streams.health import Health, serve
 from streams.ingest import Ingest, Outbox, refuse
 from streams.language_ranker import create_ranker
 from streams.language_stage import LanguageStage
 from streams.learn import Learner
-from streams.metrics import Metrics, lag_family, replica_family, size_families
+from streams.live_quality import LiveQuality
+from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 from streams.recommend import Hits, Recommend
 from streams.replica import Replica, extent
 from streams.settings import ROLES, Settings
 from streams.snapshots import Snapshots
+from streams.status import Snapshot, render
 from streams.text_encoder import TextEncoder, create_encoder
 from streams.transport import OutRecord
 from streams.vector_store import VectorStore, VectorStoreError, VectorStoreUnavailable
+from streams.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 1.0
-"""How often readiness and the strangers' list are looked at."""
+"""How often the strangers' list and the number of points are looked at."""
+REFRESH_S: Final = 5.0
+"""How often the gauges of live quality are brought up to date."""
 
 
 class Worker:
@@ -62,7 +68,9 @@ class Worker:
         self.language: LanguageStage | None = None
         self.snapshots: Snapshots | None = None
         self._embedder_ready = asyncio.Event()
+        self._started_ms = clock.now_ms()
         self._add_agents()
+        self.vitals = Vitals(self.app, self.metrics, self.replica, self._embedder_ready if "embed" in self.roles else None)
         self.app.task(self._start_parts)
         self.app.task(self._save_now_and_then)
         self.app.timer(WATCH_S)(self._watch)
@@ -77,6 +85,9 @@ class Worker:
         if "recommend" in self.roles:
             self.learner = learner = Learner(self.settings, self.metrics)
             self.replica = Replica(self.settings.connection, learner.applies(), pace_s=self.settings.pace_ms / 1000)
+            learner.quality = LiveQuality(self.settings, self.metrics, learner, self.replica.ready.is_set)
+            self.app.on_partitions_assigned.connect(self._take_over)
+            self.app.timer(REFRESH_S)(self._refresh)
             attribute = Attribute(self.settings, self.metrics, learner, self.produce)
             near = self._near if self.settings.qdrant_url else None
             self.recommend = Recommend(self.settings, self.metrics, learner, attribute, self.replica, self.produce, near)
@@ -166,7 +177,6 @@ class Worker:
 
     async def _watch(self) -> None:
         try:
-            self.metrics.ready.set(float(self.ready))
             if self.recommend is not None and self.replica is not None and self.ready:
                 await self.recommend.popular(self._owns, self.replica.folded(self.settings.topic("interactions")))
             if self.embedder is not None and self._embedder_ready.is_set():
@@ -190,10 +200,33 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """The replica has caught up with where the log ended at the start, and the group has settled."""
-        caught_up = self.replica is None or self.replica.ready.is_set()
-        embedding = self.embedder is None or self._embedder_ready.is_set()
-        return caught_up and embedding and not self.app.rebalancing and bool(self.app.consumer.assignment())
+        """Whether this process can do its work now (see `vitals`)."""
+        return self.vitals.ready
+
+    def _status(self) -> str:
+        return render(
+            Snapshot(
+                settings=self.settings,
+                roles=self.roles,
+                started_ms=self._started_ms,
+                conditions=self.vitals.conditions(),
+                done=transport.places(self.app),
+                folded=self.replica.places() if self.replica is not None else {},
+                agents=transport.stats(self.app),
+                sizes=self.learner.sizes() if self.learner is not None else {},
+                left_out=self.learner.model.ignored() if self.learner is not None else {},
+                remembered=logs.recent().lines(),
+            )
+        )
+
+    async def _take_over(self, _: Any, assigned: Iterable[Any], **__: Any) -> None:
+        if self.learner is not None and self.learner.quality is not None:
+            topic = self.settings.topic("interactions")
+            self.learner.quality.own(tp.partition for tp in assigned if tp.topic == topic)
+
+    async def _refresh(self) -> None:
+        if self.learner is not None and self.learner.quality is not None:
+            self.learner.quality.refresh()
 
     def _owns(self, partition: int) -> bool:
         topic = self.settings.topic("interactions")
@@ -202,6 +235,7 @@ class Worker:
     def _collect(self) -> Iterable[Metric]:
         """Read when somebody scrapes."""
         yield lag_family(transport.lag(self.app))
+        yield from owned_family(transport.owned(self.app), self.settings.partitions)
         if self.replica is not None and self.learner is not None:
             yield replica_family(self.replica.lag())
             yield from size_families(self.learner.sizes())
@@ -230,10 +264,12 @@ class Worker:
         Raises:
             SnapshotRefused: there is no state to start from, and the settings do not say to do without.
         """
+        logs.recent().count = lambda level: self.metrics.log_lines[level].inc() if level in self.metrics.log_lines else None
+        health = Health(self.vitals.alive, self.vitals.conditions, self._status)
+        port = serve(self.metrics.registry, health, self.settings.metrics_host, self.settings.metrics_port)
+        log.info("metrics and health on http://%s:%d, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
         self._warm_up()
         self._restore(rebuild=rebuild or self.settings.snapshot_misfit == "rebuild")
-        port = self.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
-        log.info("metrics on http://%s:%d/metrics, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
         worker = faust.Worker(
             self.app, loglevel=self.settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False
         )

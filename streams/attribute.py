@@ -9,8 +9,9 @@ from aiokafka import ConsumerRecord
 from models import events
 from models.attribution import Attributed, RecentIds
 from models.events import Impression, Interaction, Refusal
+from models.live import Shown
 from streams import clock
-from streams.ingest import Outbox, Produce, refuse
+from streams.ingest import Outbox, Produce, partition_of, refuse
 from streams.learn import Learner
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -26,12 +27,18 @@ class Attribute:
 
     def clicks(self, lines: Iterable[tuple[Interaction, ConsumerRecord]]) -> None:
         """Count each click once: the fold has said which lines of the log were repeated."""
+        quality = self.learner.quality
         for line, record in lines:
+            if quality is not None:
+                quality.passed(record.partition, line.received_ms)
             if line.kind != "click" or self.learner.is_repeated(record.partition, record.offset):
                 continue
             found = self.learner.served.attribute(line, self.window_ms)
             if isinstance(found, Attributed):
                 self.metrics.click(found.arm, found.position)
+                if quality is not None:
+                    to = Shown(line.user_id, found.list_id, found.arm)
+                    quality.clicked(record.partition, to, found.position, line.received_ms)
             else:
                 self.metrics.unattributed[found.value].inc()
 
@@ -45,10 +52,10 @@ class Attribute:
                 refuse(self.metrics, outbox, "impressions", record, event, now)
             elif isinstance(event, Impression):
                 self.metrics.events["impressions"].inc()
-                self._shown(event)
+                self._shown(event, record.timestamp)
         await outbox.send(self.produce)
 
-    def _shown(self, impression: Impression) -> None:
+    def _shown(self, impression: Impression, at_ms: int) -> None:
         if not self.seen.add(impression.event_id):
             return
         known = self.learner.served.positions(impression)
@@ -58,3 +65,6 @@ class Attribute:
         arm, positions = known
         for position in positions:
             self.metrics.impression(arm, position, "platform")
+        if self.learner.quality is not None:
+            partition = partition_of(impression.user_id.encode(), self.settings.partitions)  # in the log, however it came here
+            self.learner.quality.shown(partition, Shown(impression.user_id, impression.list_id, arm), positions, at_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -21,6 +21,9 @@ from streams import clock
 from streams.ingest import decode_item
 from streams.metrics import Metrics
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.live_quality import LiveQuality
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,7 @@ class Learner(Kept):
         self._budget = Budget(settings.training_per_s)
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
+        self.quality: LiveQuality | None = None  # tests the model before it learns
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
     def applies(self) -> dict[str, Callable[[int, Sequence[ConsumerRecord]], None]]:
@@ -96,10 +100,13 @@ class Learner(Kept):
             line = decode_interaction(record.value)
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
+            tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
             if self.model.learn(line, train=self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = line
                 self.erasures += line.kind == "erasure"
+                if self.quality is not None and tests is not None:
+                    self.quality.count(tests)
             else:
                 self.metrics.duplicates.inc()
                 self._repeated.add(f"{partition}/{record.offset}")
@@ -158,12 +165,11 @@ class Learner(Kept):
 
     def become(self, saved: Mapping[str, Value]) -> None:
         """Take a snapshot over, all of it or, raising `Misfit`, nothing."""
-        fresh = Learner(self.settings, self.metrics)
-        fresh.restore(saved)
-        for name in self.kept:
-            setattr(self, name, getattr(fresh, name))
+        self.check(saved)
+        self.restore(saved)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held, beside its bounds."""
         texts = self.texts.sizes() if self.texts is not None else {}
-        return {**self.model.sizes(), **texts, "served_users": (len(self.served), self.served.max_users)}
+        live = self.quality.sizes() if self.quality is not None else {}
+        return {**self.model.sizes(), **texts, **live, "served_users": (len(self.served), self.served.max_users)}

@@ -128,6 +128,14 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
             lags[topic] += max(0, max(seen, self._ends[topic, partition]) - position)
         return lags
 
+    def places(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """(topic, partition) -> (next offset to fold, end as far as the last fetches tell). Any thread may ask."""
+        found = {}
+        for key, position in list(self._next.items()):
+            seen = self._kafka.highwater(TopicPartition(*key)) or 0
+            found[key] = (position, max(seen, self._ends[key], position))
+        return found
+
     # -- life -------------------------------------------------------------------------------------------------------
     async def on_start(self) -> None:
         self._kafka = aiokafka.AIOKafkaConsumer(

@@ -78,6 +78,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     served_users: Annotated[int, _doc("users whose last lists are remembered for attribution", ge=1)] = 200_000
     served_lists_per_user: Annotated[int, _doc("lists remembered of each user", ge=1, le=100)] = 5
 
+    # live quality
+    quality_per_s: Annotated[
+        float,
+        _doc("events per second on which all sources are tested at most; each costs as much CPU as a list", gt=0, le=10_000),
+    ] = 20.0
+    cohort_window_s: Annotated[float, _doc("a shown item counts as clicked within so long (event time)", gt=0, le=86_400)] = 900.0
+    cohort_lists: Annotated[int, _doc("shown lists that are followed for it at once; others are not counted", ge=1)] = 50_000
+
     # limits of a message
     max_message_bytes: Annotated[int, _doc("larger messages are dead letters", ge=1_000, le=900_000)] = 262_144
     max_id_bytes: Annotated[int, _doc("longer ids are dead letters", ge=16, le=1_024)] = 256

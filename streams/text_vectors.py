@@ -145,6 +145,11 @@ class TextFeed:
         self._vectors = vectors
         self._means: TextMeans | None = None
 
+    def direction(self, event: Event | Item) -> Vector | None:
+        """The (dim,) unit vector of what an event says; None where it says nothing."""
+        text = said(event)
+        return self._vectors.of(text) if text else None
+
     def vector(self, event: Event | Item) -> ItemVector | None:
         """The item's new vector; None where the event says nothing about its item."""
         text = said(event)

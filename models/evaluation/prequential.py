@@ -12,7 +12,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from models.evaluation.metrics import MISS, CategoryDiversity, Exposure, RatingErrors, VectorDiversity
-from models.evaluation.plan import COLD, Plan
+from models.evaluation.plan import COLD, Plan, kind_of
 from models.events import Event, Item, ItemVector, Review
 
 FUSED: Final = "fused"
@@ -21,6 +21,8 @@ FUSED: Final = "fused"
 class Query(Struct, frozen=True):
     """What may be known before an event: everything but its item, rating and text."""
 
+    event_id: str
+    kind: str
     user_id: str
     timestamp_ms: int
     session_id: str | None
@@ -144,7 +146,7 @@ def _score(
 ) -> None:  # fmt: skip
     """Ask for the lists of event `k` and count them."""
     event, known, n = result.plan.events[k], result.plan.scored[k], result.plan.protocol.n
-    query = Query(event.user_id, event.timestamp_ms, event.session_id, event.context)
+    query = Query(event.event_id, kind_of(event), event.user_id, event.timestamp_ms, event.session_id, event.context)
     result.users[row] = numbers.setdefault(event.user_id, len(numbers))
     result.user_events[row] = known.user_events
     result.item_events[row] = known.item_events

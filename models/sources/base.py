@@ -31,7 +31,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,9 @@ from models.kernel import kernel
 from models.rows import Array, grown
 from models.vectors import Vectors
 
-__all__ = ["Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "push", "settle"]
+__all__ = [
+    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "push", "settle", "whole",
+]  # fmt: skip
 
 
 class Family(StrEnum):
@@ -115,13 +117,21 @@ class Found(NamedTuple):
 
 class Grounds(NamedTuple):
     """Evidence of one source for n items, at most e pieces each. `fraction` (n, e) is the part of the source's score that a piece
-    accounts for (0: no piece); what is left of 1 is not named."""
+    accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
 
     kind: str
     fraction: npt.NDArray[np.float64]
     item: npt.NDArray[np.int32] | None = None  # (n, e) index of an item of the user's profile
     number: npt.NDArray[np.int64] | None = None  # (n, e) users, events
-    text: list[list[str | None]] | None = None  # n lists of e texts
+    text: list[list[str | None]] | str | None = None  # n lists of e texts, or one text for all
+
+
+_WHOLE: Final[npt.NDArray[np.float64]] = np.ones((1024, 1))
+
+
+def whole(count: int) -> npt.NDArray[np.float64]:
+    """`Grounds.fraction` where one piece accounts for all of the score. A view: not to be written to."""
+    return _WHOLE[:count] if count <= len(_WHOLE) else np.ones((count, 1))
 
 
 class Source(Kept, ABC):
@@ -244,6 +254,22 @@ def settle(items: Array, scores: Array, keys: Array, n: int) -> None:
             c = d
         items[c] = item
         scores[c] = score
+
+
+@kernel
+def offer(fraction: Array, because: Array, x: int, part: float, item: int) -> None:
+    """Offer a part of the score of the item at place `x` to its pieces of evidence: the largest stay, the first among equals.
+    Rows of `fraction` begin as 0.
+    """
+    e = fraction.shape[1] - 1
+    if part <= fraction[x, e]:
+        return
+    while e > 0 and fraction[x, e - 1] < part:
+        fraction[x, e] = fraction[x, e - 1]
+        because[x, e] = because[x, e - 1]
+        e -= 1
+    fraction[x, e] = part
+    because[x, e] = item
 
 
 @kernel

@@ -151,17 +151,12 @@ class Embedding(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """The items of the context that pull hardest towards each item, by their part of context . out_i."""
-        config, pieces = self.config, self.config.reasons_per_source
-        newest = query.profile["item"][::-1][: config.embedding_context]
-        known = np.flatnonzero((newest < len(self.alive)) & (self.alive[np.minimum(newest, len(self.alive) - 1)] != 0))
-        weight = config.embedding_decay ** known.astype(np.float64)
-        context = newest[known]
-        pull = np.maximum(self.out[items] @ self.into[context].T * weight, 0.0)
-        pull = pull / np.maximum(pull.sum(axis=1, keepdims=True), 1e-12)
-        order = np.argsort(-pull, axis=1, kind="stable")[:, :pieces]
-        fraction, because = np.zeros((len(items), pieces)), np.full((len(items), pieces), -1, np.int32)
-        fraction[:, : order.shape[1]] = np.take_along_axis(pull, order, axis=1)
-        because[:, : order.shape[1]] = context[order]
+        config, shape = self.config, (len(items), self.config.reasons_per_source)
+        fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
+        kernels.pulls(
+            self.into, self.out, self.alive, query.profile, config.embedding_context, config.embedding_decay, items,
+            fraction, because,
+        )  # fmt: skip
         return Grounds("leads_to", fraction, item=because)
 
     # -------------------------------------------------------------------------------------------- housekeeping

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.kernel import kernel
 from models.pairs import PAIR, Pairs, lookup, neighbours
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, offer, push, settle
 
 
 @kernel
@@ -51,31 +51,21 @@ def _find(
 @kernel
 def _evidence(
     profile: Array, length: int, decay: float, data: Array, rows: Array, inverse_root: Array,
-    wanted: Array, total: Array, fraction: Array, because: Array, number: Array,
+    wanted: Array, score: Array, fraction: Array, because: Array, number: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
-    pieces = fraction.shape[1]
+    age = 1.0
+    for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[p].item
+        part = age * (profile[p].weight / 256.0) * inverse_root[j]
+        age *= decay
+        for x in range(len(wanted)):
+            offer(fraction, because, x, part * lookup(data, rows, j, wanted[x]) * inverse_root[wanted[x]], j)
     for x in range(len(wanted)):
-        i = wanted[x]
-        age = 1.0
-        for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
-            j = profile[p].item
-            together = lookup(data, rows, j, i)
-            part = age * (profile[p].weight / 256.0) * inverse_root[j] * together * inverse_root[i]
-            age *= decay
-            if part <= fraction[x, pieces - 1]:
-                continue
-            e = pieces - 1
-            while e > 0 and fraction[x, e - 1] < part:
-                fraction[x, e] = fraction[x, e - 1]
-                because[x, e] = because[x, e - 1]
-                number[x, e] = number[x, e - 1]
-                e -= 1
-            fraction[x, e] = part
-            because[x, e] = j
-            number[x, e] = together
-        for e in range(pieces):
-            fraction[x, e] = fraction[x, e] / total[x] if total[x] > 0 else 0.0
+        total = score[wanted[x]]
+        for e in range(fraction.shape[1]):
+            fraction[x, e] = fraction[x, e] / total if total > 0.0 else 0.0
+            number[x, e] = lookup(data, rows, because[x, e], wanted[x]) if because[x, e] >= 0 else 0
 
 
 class ItemCF(Source):
@@ -117,13 +107,11 @@ class ItemCF(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         shape = (len(items), self.config.reasons_per_source)
-        total = np.empty(len(items))
-        self._scratch.gather(items, total)
-        fraction, because, number = np.zeros(shape), np.full(shape, -1, np.int32), np.zeros(shape, np.int64)
+        fraction, because, number = np.zeros(shape), np.full(shape, -1, np.int32), np.empty(shape, np.int64)
         pool = self.pairs.pool
         _evidence(
             query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows,
-            self.history.inverse_root, items, total, fraction, because, number,
+            self.history.inverse_root, items, self._scratch.score, fraction, because, number,
         )  # fmt: skip
         return Grounds("similar_to", fraction, item=because, number=number)
 

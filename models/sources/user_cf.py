@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle, whole
 
 
 @kernel
@@ -123,7 +123,7 @@ class UserCF(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         number = self._support[items].astype(np.int64).reshape(-1, 1)
-        return Grounds("similar_users", np.ones((len(items), 1)), number=number)
+        return Grounds("similar_users", whole(len(items)), number=number)
 
     def similar(self, user: int, n: int) -> list[tuple[int, float]]:
         """At most `n` (and at most `user_cf_neighbours`) users most like one: index and w(v), the best first."""

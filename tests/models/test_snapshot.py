@@ -327,6 +327,13 @@ def test_what_is_missing_or_of_another_kind_does_not_fit() -> None:
         Recommender(Config(**SMALL)).restore({**saved, "history.takers": np.zeros(16, np.float32)})
     with pytest.raises(Misfit):
         Recommender(Config(**SMALL)).restore({**saved, "history.takers": 7})
+    model = Recommender(Config(**SMALL))
+    model.check(saved)
+    with pytest.raises(Misfit, match="later was saved"):
+        model.check({**saved, "later": 1})
+    with pytest.raises(Misfit, match="not saved"):
+        model.check({})
+    assert len(model.history.users) == 0
 
 
 # ------------------------------------------------------------------------------------------------ which model it fits
