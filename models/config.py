@@ -93,7 +93,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # fusion
     fusion: Annotated[Literal["rrf", "weighted", "learned"], _doc("how sources become one list")] = "learned"
-    fusion_rate: Annotated[float, _doc("learned fusion: length of a step", gt=0, le=10)] = 0.08
+    fusion_rate: Annotated[float, _doc("learned fusion: length of a step on the shared weights", gt=0, le=10)] = 1.5
+    fusion_horizon: Annotated[
+        float, _doc("learned fusion: events after which what was learned from one counts 1/e of it", ge=100, le=1e9)
+    ] = 3000.0
+    fusion_prior: Annotated[float, _doc("learned fusion: pull of the first events towards equal weights", gt=0, le=1e6)] = 10.0
+    fusion_context_rate: Annotated[float, _doc("learned fusion: length of a step on a context's weights", ge=0, le=10)] = 0.03
+    context_values: Annotated[
+        int, _doc("learned fusion: distinct name=value pairs of requests with weights of their own", ge=0, le=10_000)
+    ] = 64
     fusion_memory: Annotated[int, _doc("learned fusion: events over which rankings are compared", ge=10, le=1_000_000)] = 500
     newcomer_events: Annotated[int, _doc("an item with fewer events is a newcomer", ge=0, le=1_000_000)] = 5
     newcomer_price: Annotated[

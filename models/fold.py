@@ -100,6 +100,7 @@ class Fold(Kept):
         self._make_room(user)
         rating = round((line.rating or 0.0) * 1000)
         history.entering(step, user, item, line.timestamp_ms, KINDS[line.kind], rating)
+        step.context = line.context
         for hook in self._before:
             hook(step)
         history.insert(step, key)

@@ -39,7 +39,7 @@ TOO_OLD: Final = 3
 class Step:
     """One event that enters (`sign` 1) or leaves (`sign` -1) a window. One object is used again for every step."""
 
-    __slots__ = ("item", "joined", "kind", "left", "positive", "rating", "sign", "timestamp_ms", "user", "weight")
+    __slots__ = ("context", "item", "joined", "kind", "left", "positive", "rating", "sign", "timestamp_ms", "user", "weight")
 
     def __init__(self) -> None:
         self.user = self.item = 0
@@ -50,6 +50,7 @@ class Step:
         self.sign = 1
         self.positive = False  # whether the event speaks for its item
         self.joined = False  # the item has become one of the user's profile (known after the step)
+        self.context: Mapping[str, str] | None = None  # what the event says of where it happened; not remembered
         self.left = False  # the item has left the user's profile (known after the step)
 
 
@@ -156,7 +157,7 @@ class History(Kept):
         step.user, step.item, step.timestamp_ms, step.kind, step.rating = user, item, timestamp_ms, kind, rating
         step.positive = kind != REVIEW or rating >= self.positive_rating
         step.weight = int(self.weights[kind]) if step.positive else 0
-        step.sign, step.joined, step.left = 1, False, False
+        step.sign, step.joined, step.left, step.context = 1, False, False, None
 
     def leaving(self, step: Step, user: int, position: int) -> None:
         """Describe the event at `position`, which is about to leave."""

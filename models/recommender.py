@@ -102,14 +102,16 @@ class Recommender(Kept):
         context: Mapping[str, str] | None = None,
         near: Sequence[tuple[str, float]] | None = None,
         repeats: bool | None = None,
+        at_ms: int | None = None,
     ) -> list[Recommended]:
         """At most `n` (1..1000) items, the best first, with score, shares and reasons. An unknown user gets what is popular.
 
         `context` is what is known of the request, as in the events; `near` are item ids and scores of an outside search by
         `taste` (None: the newest vectors are compared here); `repeats` says whether the user's own items may come again
-        (None: as configured). Only reads.
+        (None: as configured); `at_ms` is the event time of the request (None: that of the newest event of the log). Only reads.
         """
-        return self._list(self.asking.query(user_id, _length(n), context=context, near=near, repeats=repeats), n)
+        query = self.asking.query(user_id, _length(n), context=context, near=near, repeats=repeats, at_ms=at_ms)
+        return self._list(query, n)
 
     def popular(self, n: int = 10) -> list[Recommended]:
         """The list for strangers."""
@@ -132,10 +134,16 @@ class Recommender(Kept):
         return self.newcomers.seat(ranked, items, shares, query, n) if self.fusion.learns else ranked
 
     def lists(
-        self, user_id: str, n: int = 10, *, context: Mapping[str, str] | None = None, repeats: bool | None = None
+        self,
+        user_id: str,
+        n: int = 10,
+        *,
+        context: Mapping[str, str] | None = None,
+        repeats: bool | None = None,
+        at_ms: int | None = None,
     ) -> dict[str, list[str]]:
         """Item ids by name of the source, and `fused`: what evaluation compares. Only reads."""
-        query = self.asking.query(user_id, _length(n), context=context, repeats=repeats)
+        query = self.asking.query(user_id, _length(n), context=context, repeats=repeats, at_ms=at_ms)
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
         name = self.history.items.name

@@ -17,7 +17,7 @@ class RecommenderSubject:
         self.repeats = repeats
 
     def lists(self, query: Query, n: int) -> Mapping[str, Sequence[str]]:
-        return self.model.lists(query.user_id, n, context=query.context, repeats=self.repeats)
+        return self.model.lists(query.user_id, n, context=query.context, repeats=self.repeats, at_ms=query.timestamp_ms)
 
     def predict(self, user_id: str, item_id: str) -> float | None:
         return self.model.predict(user_id, item_id)

@@ -71,7 +71,7 @@ class State:
 class Query:
     """One request for a list. Valid until the next one is made."""
 
-    __slots__ = ("context", "k", "near", "now_ms", "open", "profile", "repeats", "seen", "stamp", "user")
+    __slots__ = ("at_ms", "context", "k", "near", "now_ms", "open", "pause_ms", "profile", "repeats", "seen", "stamp", "user")
 
     def __init__(
         self,
@@ -86,6 +86,8 @@ class Query:
         context: Mapping[str, str] | None = None,
         near: Sequence[tuple[str, float]] | None = None,
         repeats: bool = False,
+        at_ms: int | None = None,
+        pause_ms: int = -1,
     ) -> None:
         self.user = user
         """Index of the user; -1 for a stranger."""
@@ -93,6 +95,10 @@ class Query:
         """The user's distinct positive items (`PROFILE`: item, ts, weight, count), the newest last. Empty for a stranger."""
         self.now_ms = now_ms
         """The log's high-water mark: the only clock."""
+        self.at_ms = now_ms if at_ms is None else at_ms
+        """Event time of the request, where it says one; else as `now_ms`."""
+        self.pause_ms = pause_ms
+        """From the user's newest event to the request; negative: there is none."""
         self.k = k
         """Candidates wanted from each source."""
         self.open = open_items
