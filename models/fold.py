@@ -12,10 +12,11 @@ import numpy as np
 
 from models.catalogue import Catalogue
 from models.config import Config
-from models.events import Interaction, Item, ItemVector
+from models.events import Interaction, Item, ItemVector, ReviewVector
 from models.history import FRESH, KINDS, KNOWN, TOO_OLD, History, Step
 from models.interning import key64
 from models.kept import Kept
+from models.reviewers import Reviewers
 from models.sources.base import Source
 from models.vectors import Vectors
 from models.window import DEAD
@@ -41,9 +42,16 @@ class Fold(Kept):
     scratch = ("followers", "step", "_before", "_after", "_taught")
 
     def __init__(
-        self, config: Config, history: History, catalogue: Catalogue, vectors: Vectors, followers: Sequence[Follower]
+        self,
+        config: Config,
+        history: History,
+        catalogue: Catalogue,
+        vectors: Vectors,
+        reviewers: Reviewers,
+        followers: Sequence[Follower],
     ) -> None:
         self.config, self.history, self.catalogue, self.vectors = config, history, catalogue, vectors
+        self.reviewers = reviewers
         self.followers = followers
         self.ignored: dict[str, int] = {"too_old": 0, "item_bound": 0, "erased": 0, "retracted": 0, "forgotten_users": 0}
         """Events (and users) left out, by reason."""
@@ -165,7 +173,7 @@ class Fold(Kept):
         user = self.history.users.get(user_id)
         if user >= 0:
             self._forget(user)
-        return later or user >= 0
+        return self.reviewers.forget(user_id) or later or user >= 0
 
     def _forget(self, user: int) -> None:
         """Take back everything of a user, the newest first."""
@@ -249,6 +257,13 @@ class Fold(Kept):
             self.ignored["item_bound"] += 1
             return False
         return self.vectors.put(index, entry)
+
+    def words(self, entry: ReviewVector) -> bool:
+        """What a review says (see `Reviewers.put`). True if something changed."""
+        if self.erased and entry.timestamp_ms <= self.erased.get(key64(entry.user_id), -1):
+            self.ignored["erased"] += 1
+            return False
+        return self.reviewers.put(entry)
 
     def ensure(self) -> None:
         """Everybody makes place when the index arrays have grown."""

@@ -19,7 +19,7 @@ from models.asking import Asking
 from models.catalogue import Catalogue
 from models.config import Config
 from models.digest import digest
-from models.events import Erasure, Event, Interaction, Item, ItemVector, Recommended
+from models.events import Erasure, Event, Interaction, Item, ItemVector, Recommended, ReviewVector
 from models.fold import Fold
 from models.habit import Habit
 from models.history import History
@@ -27,11 +27,13 @@ from models.kept import Kept, Value, under
 from models.newcomers import Newcomers
 from models.ratings import Ratings
 from models.rerank import Rerank, Reranked, noted
+from models.reviewers import Reviewers
 from models.snapshot import checksum
 from models.sources.base import Query, State
 from models.sources.item_cf import ItemCF
 from models.sources.user_cf import UserCF
 from models.taste import taste
+from models.together import Together
 from models.training import Trainer
 from models.vectors import Vectors
 
@@ -52,7 +54,7 @@ class Recommender(Kept):
     ['dune']
     """
 
-    kept = ("history", "catalogue", "vectors", "ratings", "sources", "fusion", "habit", "fold")
+    kept = ("history", "catalogue", "vectors", "ratings", "together", "reviewers", "sources", "fusion", "habit", "fold")
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
@@ -60,7 +62,10 @@ class Recommender(Kept):
         self.catalogue = Catalogue(self.config, self.history)
         self.vectors = Vectors(self.config)
         self.ratings = Ratings(self.config, self.history)
-        self.sources = sources.build(State(self.config, self.history, self.catalogue, self.vectors))
+        self.together, self.reviewers = Together(self.config, self.history), Reviewers(self.config, self.history)
+        self.sources = sources.build(
+            State(self.config, self.history, self.catalogue, self.vectors, self.together, self.reviewers)
+        )
         self.fusion = fusion.build(self.config, self.sources)
         self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
         self.newcomers = Newcomers(self.config, self.history)
@@ -68,12 +73,12 @@ class Recommender(Kept):
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources, self.habit)
         self.trainer = Trainer(self.asking, self.fusion, self.history)
         self.fold = Fold(
-            self.config, self.history, self.catalogue, self.vectors,
-            [*self.sources, self.ratings, self.asking, self.trainer, self.habit],
+            self.config, self.history, self.catalogue, self.vectors, self.reviewers,
+            [self.together, self.reviewers, *self.sources, self.ratings, self.asking, self.trainer, self.habit],
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- learning
-    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector, *, train: bool = True) -> bool:
+    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector | ReviewVector, *, train: bool = True) -> bool:
         """Take one event in. True if the state changed; an event that is known already changes nothing.
 
         With `train` off the fusion does not learn from this event, which saves the cost of a list; the exact state and the
@@ -87,11 +92,17 @@ class Recommender(Kept):
             return self.fold.entry(event)
         if isinstance(event, ItemVector):
             return self.fold.vector(event)
+        if isinstance(event, ReviewVector):
+            return self.fold.words(event)
         return self.fold.interaction(Interaction.of(event))
 
     def remove_item(self, item_id: str) -> bool:
         """The item left the catalogue: it is not recommended until it comes back by an `Item`. True if that is news."""
         return self.fold.removed(item_id)
+
+    def remove_review(self, event_id: str) -> bool:
+        """What a review said is taken back (its rating is, by an event that retracts it). True if that is news."""
+        return self.reviewers.drop(event_id)
 
     # -------------------------------------------------------------------------------------------- lists
     def recommend(
@@ -190,8 +201,7 @@ class Recommender(Kept):
     # -------------------------------------------------------------------------------------------- the state
     def digest(self) -> str:
         """SHA-256 of the exact state, hexadecimal: equal for equal logs, however partitions interleaved (see `digest`)."""
-        pairs = self._source(ItemCF)
-        return digest(self.history, pairs.pairs if pairs else None, self.ratings)
+        return digest(self.history, self.together.pairs if self.together.wanted else None, self.ratings)
 
     def restore(self, saved: Mapping[str, Value]) -> None:
         self.history.restore(under(saved, "history"))
@@ -214,7 +224,8 @@ class Recommender(Kept):
             "profile_cells": (history.profiles.used, config.max_events),
             "erasures": (len(self.fold.erased), config.max_erasures),
         }
-        sizes |= self.catalogue.sizes() | self.vectors.sizes() | self.ratings.sizes()
+        sizes |= self.catalogue.sizes() | self.vectors.sizes() | self.ratings.sizes() | self.together.sizes()
+        sizes |= self.reviewers.sizes()
         for source in self.sources:
             sizes |= source.sizes()
         return sizes

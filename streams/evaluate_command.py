@@ -138,7 +138,7 @@ def _serve(config: Config, *, text: bool) -> None:
     sys.stdout = sys.stderr
     with _texts(text) as vectors:
         feed = TextFeed(vectors) if vectors is not None else None
-        server = Lockstep(Recommender(config), feed.vector if feed is not None else None)
+        server = Lockstep(Recommender(config), feed.vectors if feed is not None else None)
         try:
             server.serve(iter(sys.stdin.buffer.readline, b""), out)
         except (BrokenPipeError, KeyboardInterrupt):

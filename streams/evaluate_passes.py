@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from ctypes import c_int64
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -17,6 +14,7 @@ from models.evaluation.neighbour_lists import SYSTEMS, NeighbourLists, System
 from models.evaluation.outcome import Outcome
 from models.evaluation.subject import RecommenderSubject
 from models.events import Event, Item
+from streams.at_once import Told, at_once
 from streams.convert import EventFile
 from streams.lockstep_client import LockstepProcess
 from streams.text_encoder import create_encoder
@@ -28,7 +26,6 @@ Progress = Callable[[str, int, int], None]
 
 EMBEDDING: Final = "embedding texts"
 REPLAYING: Final = "test, then learn"
-TICK_S: Final = 0.2
 _EVERY: Final = 64
 
 
@@ -47,8 +44,9 @@ class Neighbourhoods(Struct, frozen=True, kw_only=True):
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """One pass: which log, what is scored, by which model. `way`: the recommender in this process, every source beside the
-    fused list; in a process of its own that is asked in lock-step, the fused list alone; or the papers' neighbourhoods."""
+    """One pass: which log, what is scored, by which model. `way`: the recommender in this process, with every source beside the
+    fused list if `single`; in a process of its own that is asked in lock-step, the fused list alone; or the papers'
+    neighbourhoods."""
 
     files: tuple[Path, ...]
     protocol: Protocol
@@ -57,6 +55,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     text: bool = True
     lenient: bool = False
     way: Way = "inside"
+    single: bool = True
     neighbourhoods: Neighbourhoods = Neighbourhoods()
 
 
@@ -109,10 +108,11 @@ class Bench:
         feed = self._feed(plan.events, progress) if spec.text else None
         if spec.way == "neighbours":
             return self._pass(self._neighbours(spec, feed), plan, None, replayed)
-        return self._pass(RecommenderSubject(Recommender(spec.config), repeats=spec.protocol.repeats), plan, feed, replayed)
+        subject = RecommenderSubject(Recommender(spec.config), repeats=spec.protocol.repeats, single=spec.single)
+        return self._pass(subject, plan, feed, replayed)
 
     def _pass(self, subject: Subject, plan: Plan, feed: TextFeed | None, progress: Callable[[int], None]) -> Outcome:
-        text = feed.vector if feed is not None else None
+        text = feed.vectors if feed is not None else None
         return Outcome.of(run(subject, plan, catalogue=self.log.catalogue, text=text, progress=progress))
 
     def _neighbours(self, spec: Spec, feed: TextFeed | None) -> NeighbourLists:
@@ -137,92 +137,44 @@ class Bench:
 
 
 # ------------------------------------------------------------------------------------------------ many passes
+class Benches:
+    """One bench at a time, the one that the passes need."""
+
+    def __init__(self) -> None:
+        self._bench: Bench | None = None
+
+    def __call__(self, spec: Spec, told: Told) -> tuple[Outcome, list[str]]:
+        """What the pass gave, and what was skipped when its log was read (nothing if that was before)."""
+        notes: list[str] = []
+        if self._bench is None or not self._bench.holds(spec):
+            self.close()
+            self._bench = Bench(spec)
+            notes = self._bench.log.notes
+        return self._bench.measure(spec, lambda stage, done, of: told(done / of) if stage == REPLAYING else None), notes
+
+    def close(self) -> None:
+        if self._bench is not None:
+            self._bench.close()
+            self._bench = None
+
+
 def measure_all(
     specs: Sequence[Spec],
     *,
     jobs: int = 1,
-    progress: Callable[[float], None] = lambda done: None,
+    progress: Told = lambda done: None,
     notes: Callable[[Sequence[str]], None] = lambda lines: None,
 ) -> Iterator[tuple[int, Outcome]]:
-    """Each pass's place in `specs` and what it gave, as they are done: one after the other here, or in `jobs` processes.
+    """Each pass's place in `specs` and what it gave, as they are done, in `jobs` processes.
 
-    The first of several processes to read a log says in `notes` what was skipped in it. `progress` is told how many passes' worth
-    of work is done. A failure of one ends all.
+    `notes` is told, once, what was skipped in the logs; `progress`, how many passes' worth of work is done. A failure of one
+    ends all.
     """
-    if jobs == 1 or len(specs) == 1:
-        yield from _one_by_one(specs, progress, notes)
-    else:
-        yield from _at_once(specs, min(jobs, len(specs)), progress, notes)
-
-
-def _one_by_one(
-    specs: Sequence[Spec], progress: Callable[[float], None], notes: Callable[[Sequence[str]], None]
-) -> Iterator[tuple[int, Outcome]]:
-    bench: Bench | None = None
+    benches, said = Benches(), set[str]()
     try:
-        for place, spec in enumerate(specs):
-            bench, news = _bench_for(spec, bench)
-            notes(news)
-
-            def told(stage: str, done: int, total: int, place: int = place) -> None:
-                if stage == REPLAYING:
-                    progress(place + done / total)
-
-            yield place, bench.measure(spec, told)
+        for place, (outcome, news) in at_once(benches, specs, jobs=jobs, progress=progress):
+            notes([line for line in news if line not in said])
+            said.update(news)
+            yield place, outcome
     finally:
-        if bench is not None:
-            bench.close()
-
-
-def _bench_for(spec: Spec, bench: Bench | None) -> tuple[Bench, list[str]]:
-    """This bench if it is the right one, else a new one; with it what was skipped when it read its files."""
-    if bench is not None and bench.holds(spec):
-        return bench, []
-    if bench is not None:
-        bench.close()
-    bench = Bench(spec)
-    return bench, bench.log.notes
-
-
-_WHOLE: Final = 1_000_000
-
-
-def _at_once(
-    specs: Sequence[Spec], jobs: int, progress: Callable[[float], None], notes: Callable[[Sequence[str]], None]
-) -> Iterator[tuple[int, Outcome]]:
-    """Processes are spawned, not forked: threads of the encoder or of numba would not survive a fork."""
-    context = multiprocessing.get_context("spawn")
-    parts: Any = context.Array(c_int64, len(specs), lock=False)
-    said: set[str] = set()
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(parts,)) as pool:
-        waiting = {pool.submit(_measure, place, spec): place for place, spec in enumerate(specs)}
-        try:
-            while waiting:
-                done, _ = wait(waiting, timeout=TICK_S, return_when=FIRST_COMPLETED)
-                for future in done:
-                    outcome, news = future.result()
-                    notes([line for line in news if line not in said])
-                    said.update(news)
-                    yield waiting.pop(future), outcome
-                progress(sum(parts) / _WHOLE)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_state: dict[str, Any] = {}
-"""In a process of the pool: its bench, and the array in which it reports its progress."""
-
-
-def _start(parts: Any) -> None:
-    _state["parts"] = parts
-
-
-def _measure(place: int, spec: Spec) -> tuple[Outcome, list[str]]:
-    bench, news = _bench_for(spec, _state.get("bench"))
-    _state["bench"] = bench
-
-    def told(stage: str, done: int, total: int) -> None:
-        if stage == REPLAYING:
-            _state["parts"][place] = done * _WHOLE // total
-
-    return bench.measure(spec, told), news
+        benches.close()

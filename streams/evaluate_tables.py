@@ -22,6 +22,7 @@ SEGMENTS: Final = {
     "reachable": "reach", "first event": "first", "cold user": "c.user", "warm user": "w.user", "cold item": "c.item",
     "warm item": "w.item",
 }  # fmt: skip
+WITH_ERRORS: Final = ("cold user", "cold item")
 
 
 def show(report: dict[str, Any], console: Console) -> None:
@@ -50,11 +51,13 @@ def _segments(report: dict[str, Any], n: int) -> Table:
     """HR of every source by segment; below it the number of lists."""
     segments = next(iter(report["segments"].values()))
     used = {key: heading for key, heading in SEGMENTS.items() if segments[key]["n"]}
-    table = compact(f"HR@{n}: reachable items, first events, cold and warm users and items", "source", *used.values())
+    columns = [(key, measure) for key in used for measure in (("hr", "hr_se") if key in WITH_ERRORS else ("hr",))]
+    headings = (used[key] if measure == "hr" else "±" for key, measure in columns)
+    table = compact(f"HR@{n}: reachable items, first events, cold and warm users and items", "source", *headings)
     for name, measured in report["segments"].items():
-        table.add_row(name, *(figure(measured[key]["hr"]) for key in used), style=_style(name))
+        table.add_row(name, *(figure(measured[key][measure]) for key, measure in columns), style=_style(name))
     table.add_section()
-    table.add_row("lists", *(figure(segments[key]["n"]) for key in used))
+    table.add_row("lists", *(figure(segments[key]["n"]) if measure == "hr" else "" for key, measure in columns))
     return table
 
 

@@ -81,8 +81,9 @@ def _split(assignment: str, option: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def ablation(config: Config) -> list[Variant]:
-    """The model as it is, and without each of its sources; without all instances of a source, too, where it has several."""
+def ablation(config: Config, *, instances: bool = True) -> list[Variant]:
+    """The model as it is, and without each of its sources; where one has several instances, without all of them together and,
+    with `instances`, without each."""
     sources = Recommender(config).sources
     kinds = [type(source).name for source in sources]
     several = [name for name in dict.fromkeys(kinds) if kinds.count(name) > 1]
@@ -90,7 +91,8 @@ def ablation(config: Config) -> list[Variant]:
         raise SettingsError(f"--ablate: {sources[0].name} is the only source in use")
     if len(set(kinds)) == 1:
         several = []  # without the whole kind nothing would be left
-    left_out = {f"all {name}": name for name in several} | {source.name: source.name for source in sources}
+    one_by_one = [source.name for source in sources if instances or type(source).name not in several]
+    left_out = {f"all {name}": name for name in several} | {name: name for name in one_by_one}
     return [
         Variant("everything", config),
         *(Variant(name, msgspec.structs.replace(config, without=(*config.without, gone))) for name, gone in left_out.items()),

@@ -18,7 +18,7 @@ import msgspec
 
 from models import Config
 from models.evaluation.prequential import FUSED, Query
-from models.events import Event, Item, ItemVector, Purchase, Review
+from models.events import Event, Item, ItemVector, Purchase, Review, ReviewVector
 from streams.settings import PREFIX
 
 GOODBYE_S: Final = 60.0
@@ -62,8 +62,7 @@ class LockstepProcess:
             "op": "recommend", "n": n, "event_id": query.event_id, "type": query.kind, "user_id": query.user_id,
             "session_id": query.session_id, "timestamp": query.timestamp_ms / 1000, "context": query.context,
         }  # fmt: skip
-        self._say(question)
-        self._into.flush()
+        self._say(question, now=True)
         while line := self._from.readline():
             answer = _decode(line)
             if answer.get("event_id") == query.event_id:
@@ -74,14 +73,16 @@ class LockstepProcess:
         """The protocol does not ask for ratings."""
         return None
 
-    def learn(self, event: Event | Item | ItemVector) -> None:
+    def learn(self, event: Event | Item | ItemVector | ReviewVector) -> None:
         """Texts go along with the event; the process makes its own vectors of them."""
-        if not isinstance(event, ItemVector):
+        if not isinstance(event, ItemVector | ReviewVector):
             self._say({"op": "learn", "event": told(event)})
 
-    def _say(self, message: dict[str, Any]) -> None:
+    def _say(self, message: dict[str, Any], *, now: bool = False) -> None:
         try:
             self._into.write(_encode(message) + b"\n")
+            if now:
+                self._into.flush()
         except BrokenPipeError:
             raise LockstepError("the recommender ended") from None
 
@@ -94,6 +95,7 @@ def told(event: Event | Item) -> dict[str, Any]:
     row: dict[str, Any] = {
         "type": type(event).__name__.lower(), "event_id": event.event_id, "user_id": event.user_id, "item_id": event.item_id,
         "timestamp": event.timestamp_ms / 1000, "session_id": event.session_id, "context": event.context,
+        "retracts": event.retracts,
     }  # fmt: skip
     if isinstance(event, Review):
         row |= {"rating": event.rating, "text": event.text, "title": event.title}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -30,6 +30,7 @@ from models.evaluation.outcome import MEASURES, Outcome, differences
 from models.evaluation.prequential import FUSED
 from streams import quality_passes as passes
 from streams.convert import EventFileError
+from streams.evaluate_passes import Spec
 from streams.evaluate_variants import configured
 from streams.lockstep_client import LockstepError
 from streams.quality_logs import LOGS, PublicLog, chosen, folder, own
@@ -78,10 +79,13 @@ def quality(
         if json_out is not None:
             reports = {f"{name}/{part}": outcome.report for (name, part), outcome in found.items()}
             json_out.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
+        tables = list(_tables(found, before, against or ""))
     except (EventFileError, SettingsError, EncoderError, LockstepError, ValueError, OSError) as problem:
         errors.print(f"[red]freshet:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
-    _show(found, before, against or "")
+    out = console()
+    for one in tables:
+        out.print(one)
 
 
 def _parts(only: str | None, *, everything: bool) -> list[str]:
@@ -108,7 +112,9 @@ def _measured(
     logs: Sequence[PublicLog], parts: Sequence[str], settings: Sequence[str] | None, limit: int | None, jobs: int, *, fresh: bool
 ) -> Passes:
     """Every pass of these parts, with a bar."""
-    wanted = passes.specs(logs, parts, folder(os.environ), configured(settings, environment={}), limit)
+    config, place = configured(settings, environment={}), folder(os.environ)
+    if passes.ABLATION in parts and passes.SOURCES not in parts:
+        parts = [passes.SOURCES, *parts]  # what they are held against
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 
     def too_large(name: Name, problem: ValueError) -> None:
@@ -117,10 +123,16 @@ def _measured(
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("looking for what is known", total=None)
 
-        def told(count: int, done: float) -> None:
-            bar.update(task, description=f"{count} of {len(wanted)} passes", total=count, completed=done)
+        def measure(wanted: dict[Name, Spec]) -> Passes:
+            def told(count: int, done: float) -> None:
+                bar.update(task, description=f"{count} of {len(wanted)} passes", total=count, completed=done)
 
-        return passes.measured(wanted, Store(STORE), jobs=jobs, fresh=fresh, progress=told, too_large=too_large)
+            return passes.measured(wanted, Store(STORE), jobs=jobs, fresh=fresh, progress=told, too_large=too_large)
+
+        found = measure(passes.specs(logs, parts, place, config, limit))
+        if passes.ABLATION in parts:
+            found |= measure(passes.ablation_specs(logs, found, place, config, limit))
+        return found
 
 
 def _by_log(logs: Sequence[PublicLog], found: Passes) -> list[Measured]:
@@ -169,18 +181,18 @@ def _safe(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ tables
-def _show(found: Passes, before: Passes, against: str) -> None:
-    out = console()
+def _tables(found: Passes, before: Passes, against: str) -> Iterator[Table]:
+    """What was measured; differences from an earlier pass; what each source adds."""
     for (name, part), outcome in found.items():
         if not part.startswith(f"{passes.ABLATION}:"):
-            out.print(table(f"{name}, {part}", outcome))
+            yield table(f"{name}, {part}", outcome)
         if (name, part) in before:
-            out.print(changes(f"{name}, {part}: less what was kept as {against}", outcome, before[name, part]))
+            yield changes(f"{name}, {part}: less what was kept as {against}", outcome, before[name, part])
     for log in dict.fromkeys(name for name, _ in found):
         whole = found.get((log, passes.SOURCES))
         without = {part.partition(":")[2]: o for (name, part), o in found.items() if name == log and ":" in part}
         if whole is not None and without:
-            out.print(_worth(f"{log}: what each source adds to the fused list", whole, without))
+            yield _worth(f"{log}: what each source adds to the fused list", whole, without)
 
 
 def table(title: str, outcome: Outcome) -> Table:
@@ -222,7 +234,7 @@ def _worth(title: str, whole: Outcome, without: dict[str, Outcome]) -> Table:
 def _change(outcome: Outcome, before: Outcome, name: str) -> list[str]:
     """Cells of a row of differences; none where every list is equal."""
     change = differences(outcome, before, source=name, other_source=name)
-    if change is None or not any(change[measure].se for measure in MEASURES):
+    if change is None or not any(change[measure].mean or change[measure].se for measure in MEASURES):
         return []
     parts = [differences(outcome, before, source=name, other_source=name, segment=segment) for segment in SEGMENTS]
     overall = [cell for measure in MEASURES for cell in (figure(change[measure].mean, "+"), figure(change[measure].se))]

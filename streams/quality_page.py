@@ -44,7 +44,7 @@ COLD: Final = f"""
     """
 ADDS: Final = f"""
     The hit rate of the fused list less that of the same model without the source, paired by list. What others can say as well
-    adds little, however good it is alone. **Bold**: at least {CLEAR:.0f} standard errors.
+    adds little, however good it is alone. **Bold**: at least {CLEAR:.0f} standard errors. –: it never had anything to list there.
     """
 ALONE: Final = """
     Hit rates. Plain ItemCF is no source but a yardstick: the cosine of sets of people, summed over everything the user has.
@@ -285,7 +285,7 @@ def _adds(one: Measured, name: str) -> str:
     if change is None:
         return UNKNOWN
     d = change["hr"]
-    if not d.se:
+    if not d.mean and not d.se:
         return "0"
     return f"**{_change(d)}**" if abs(d.mean) >= CLEAR * d.se else _change(d)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from models import Config
+from models import Config, Recommender
 from models.evaluation.neighbour_lists import ITEM_CF, TooLargeError
 from models.evaluation.outcome import Outcome
 from streams.evaluate_passes import Neighbourhoods, Spec, measure_all
@@ -32,34 +32,56 @@ PARTS: Final = {
 Name = tuple[str, str]
 """(log, part): of the ablation the part is `ablation:<source>`."""
 Passes = dict[Name, Outcome]
-
-
-def specs(logs: Sequence[PublicLog], parts: Sequence[str], folder: Path, config: Config, limit: int | None) -> dict[Name, Spec]:
-    """Every pass by its name, log by log. Of a `limit` that the warm-up would use up, a fifth is the warm-up."""
-    found: dict[Name, Spec] = {}
-    for log in logs:
-        protocol = msgspec.structs.replace(log.protocol, limit=limit)
-        if limit is not None and protocol.warmup >= limit:
-            protocol = msgspec.structs.replace(protocol, warmup=0.2)
-        inside = msgspec.structs.replace(log.spec(folder, config), protocol=protocol)
-        by_part = {
-            PLAIN: {PLAIN: msgspec.structs.replace(inside, way="neighbours", text=False, neighbourhoods=PLAIN_ITEM_CF)},
-            SOURCES: {SOURCES: inside},
-            FUSED: {FUSED: msgspec.structs.replace(inside, way="lockstep")},
-            NEWCOMERS: {NEWCOMERS: _with(inside, msgspec.structs.replace(config, newcomer_price=0.0))},
-            ABLATION: {f"{ABLATION}:{variant.name}": _with(inside, variant.config) for variant in ablation(config)[1:]},
-        }
-        for part, several in by_part.items():
-            if part in parts:
-                found |= {(log.name, name): spec for name, spec in several.items()}
-    return found
-
-
 PLAIN_ITEM_CF: Final = Neighbourhoods(systems=(ITEM_CF,), ks=(None,))
 
 
-def _with(spec: Spec, config: Config) -> Spec:
-    return msgspec.structs.replace(spec, config=config)
+def specs(logs: Sequence[PublicLog], parts: Sequence[str], folder: Path, config: Config, limit: int | None) -> dict[Name, Spec]:
+    """Every pass but those of the ablation by its name, log by log."""
+    found: dict[Name, Spec] = {}
+    for log in logs:
+        inside = _inside(log, folder, config, limit)
+        by_part = {
+            PLAIN: _replace(inside, way="neighbours", text=False, neighbourhoods=PLAIN_ITEM_CF),
+            SOURCES: inside,
+            FUSED: _replace(inside, way="lockstep"),
+            NEWCOMERS: _replace(inside, config=_replace(config, newcomer_price=0.0), single=False),
+        }
+        found |= {(log.name, part): spec for part, spec in by_part.items() if part in parts}
+    return found
+
+
+def ablation_specs(
+    logs: Sequence[PublicLog], found: Passes, folder: Path, config: Config, limit: int | None
+) -> dict[Name, Spec]:  # fmt: skip
+    """The passes without each source, of the logs whose sources are `found`. A source that has not listed anything there is not
+    left out: it makes no difference."""
+    wanted: dict[Name, Spec] = {}
+    for log in logs:
+        sources = found.get((log.name, SOURCES))
+        if sources is None:
+            continue
+        inside, whole = _inside(log, folder, config, limit), set(_speaking(config, sources))
+        for variant in ablation(config, instances=False)[1:]:
+            if whole - set(_speaking(variant.config, sources)):
+                wanted[log.name, f"{ABLATION}:{variant.name}"] = _replace(inside, config=variant.config, single=False)
+    return wanted
+
+
+def _speaking(config: Config, sources: Outcome) -> list[str]:
+    """The sources of the configuration that have listed something."""
+    listed = {name for name, row in sources.report["sources"].items() if row["coverage"] > 0}
+    return [source.name for source in Recommender(config).sources if source.name in listed]
+
+
+def _inside(log: PublicLog, folder: Path, config: Config, limit: int | None) -> Spec:
+    """The pass in this process. Of a `limit` that the warm-up would use up, a fifth is the warm-up."""
+    protocol = _replace(log.protocol, limit=limit)
+    if limit is not None and protocol.warmup >= limit:
+        protocol = _replace(protocol, warmup=0.2)
+    return _replace(log.spec(folder, config), protocol=protocol)
+
+
+_replace = msgspec.structs.replace
 
 
 def measured(

@@ -7,6 +7,7 @@ from typing import Final
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 WIDTH: Final = 110
 """Columns to use where there is no terminal, as in a pipe."""
@@ -15,7 +16,8 @@ UNKNOWN: Final = "–"
 
 def compact(title: str, *columns: str) -> Table:
     """A table whose first column is text and whose others are figures."""
-    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    heading = Text(title, style="table.title", no_wrap=True, overflow="ignore")  # may be wider than the table
+    table = Table(*columns, title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True

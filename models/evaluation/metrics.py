@@ -101,6 +101,7 @@ class Exposure:
         self.lists = 0
         self.short = 0
         self._novelty = 0.0
+        self._novel_lists = 0
         self._diversity = 0.0
         self._diverse_lists = 0
 
@@ -111,14 +112,16 @@ class Exposure:
         self.shown.update(items)
         if items and events:
             self._novelty += sum(-math.log2((popularity[i] + 1) / (events + 1)) for i in items) / len(items)
+            self._novel_lists += 1
         if diversity is not None:
             self._diversity += diversity
             self._diverse_lists += 1
 
     @property
     def novelty(self) -> float | None:
-        """Mean self-information -log2 p(item) in bits, p the item's share of past events (Zhou et al. 2010; +1 smoothed)."""
-        return self._novelty / self.lists if self.lists else None
+        """Mean self-information -log2 p(item) in bits, p the item's share of past events (Zhou et al. 2010; +1 smoothed).
+        Of the lists with something on them."""
+        return self._novelty / self._novel_lists if self._novel_lists else None
 
     @property
     def diversity(self) -> float | None:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from models.evaluation.prequential import Query
-from models.events import Event, Item, ItemVector
+from models.events import Event, Item, ItemVector, ReviewVector
 from models.rating_neighbours.texts import Means
 from models.rows import grown
 
@@ -88,9 +88,9 @@ class NeighbourLists:
         self._user_texts, self._item_texts = Means(1_000_000), Means(1_000_000)
 
     # -------------------------------------------------------------------------------------------- learning
-    def learn(self, event: Event | Item | ItemVector) -> None:
+    def learn(self, event: Event | Item | ItemVector | ReviewVector) -> None:
         """Somebody has an item now. TooLargeError where the matrices would not fit."""
-        if isinstance(event, Item | ItemVector) or event.retracts:
+        if isinstance(event, Item | ItemVector | ReviewVector) or event.retracts:
             return
         u = self._users.setdefault(event.user_id, len(self._users))
         i = self._items.setdefault(event.item_id, len(self._items))
@@ -187,6 +187,9 @@ class NeighbourLists:
     def _by_item(self, own: list[int], share: float) -> list[Floats]:
         items = len(self._names)
         takers = self._takers[:items].astype(np.float64)
+        if not share and not self._widest:  # all neighbours: a product of a vector and a matrix
+            root = 1.0 / np.sqrt(takers)
+            return [(root[own] @ self._together[own, :items]) * root] * len(self.ks)
         w = (1.0 - share) * (self._together[own, :items] / np.sqrt(takers[own][:, None] * takers))
         if share:
             everything = np.arange(items, dtype=np.int32)

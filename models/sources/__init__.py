@@ -7,6 +7,7 @@ from typing import Final
 from models.config import Config, ConfigError
 from models.sources.base import Source, State
 from models.sources.content import Content
+from models.sources.ease import Ease
 from models.sources.embedding import Embedding
 from models.sources.item_cf import ItemCF
 from models.sources.neighbours import Neighbours
@@ -14,10 +15,12 @@ from models.sources.popularity import Popularity, Trending
 from models.sources.repeats import Repeats
 from models.sources.sequence import Sequence
 from models.sources.text import Text
+from models.sources.text_user_cf import TextUserCF
 from models.sources.user_cf import UserCF
 
 _ALL: Final[tuple[type[Source], ...]] = (
-    ItemCF, UserCF, Neighbours, Sequence, Embedding, Repeats, Popularity, Trending, Content, Text,
+    ItemCF, UserCF, Neighbours, Sequence, Embedding, Ease, Repeats, Popularity, Trending, Content, Text,
+    TextUserCF,
 )  # fmt: skip
 REGISTRY: Final[dict[str, type[Source]]] = {source.name: source for source in _ALL}
 """Name -> source, in the order of lists and reports."""
@@ -47,6 +50,7 @@ def build(state: State) -> list[Source]:
     ]
     if not left:
         raise ConfigError("without: no source is left")
+    state.together.wanted = any(source.together for source in left)
     return left
 
 

@@ -41,7 +41,9 @@ from models.config import Config
 from models.history import History, Step
 from models.kept import Kept
 from models.kernel import kernel
+from models.reviewers import Reviewers
 from models.rows import Array, grown
+from models.together import Together
 from models.vectors import Vectors
 
 __all__ = [
@@ -66,6 +68,8 @@ class State:
     history: History
     catalogue: Catalogue
     vectors: Vectors
+    together: Together
+    reviewers: Reviewers
 
 
 class Query:
@@ -146,6 +150,8 @@ class Source(Kept, ABC):
     name: str = ""
     """As in `Recommended.sources`, in settings and in reports."""
     family: ClassVar[Family] = Family.COLLABORATIVE
+    together: ClassVar[bool] = False
+    """Whether it looks at `State.together`, which counts for nobody else."""
 
     def __init__(self, state: State) -> None:
         self.state = state

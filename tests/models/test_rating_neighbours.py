@@ -21,6 +21,7 @@ from models.interning import key64
 from models.rating_neighbours import Neighbours, Raters, Residuals, TextProfiles
 from models.rating_neighbours.texts import Means
 from models.ratings import Ratings
+from models.reviewers import Reviewers
 from models.snapshot import checksum
 from models.vectors import Vectors
 from tests.models.naive import Naive
@@ -41,7 +42,10 @@ class World:
         self.texts = TextProfiles(self.config.max_vectors) if text else None
         self.ratings = Ratings(self.config, self.history)
         followers = [self.ratings, self.raters, *([self.texts] if self.texts else [])]
-        self.fold = Fold(self.config, self.history, Catalogue(self.config, self.history), Vectors(self.config), followers)
+        catalogue = Catalogue(self.config, self.history)
+        self.fold = Fold(
+            self.config, self.history, catalogue, Vectors(self.config), Reviewers(self.config, self.history), followers
+        )
         self.neighbours = Neighbours(self.history, self.raters, self.texts)
         self.residuals = Residuals(self.ratings, self.neighbours)
 

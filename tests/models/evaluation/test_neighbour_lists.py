@@ -103,11 +103,16 @@ def test_lists_are_those_of_the_formulas(seed: int, events: int) -> None:
     """Compared by the scores of what is listed: ties may stand in either order."""
     taken = log(seed, events)
     subject, naive = NeighbourLists(SYSTEMS, KS, text_share=SHARE, text=vector), Naive(taken)
+    alone = NeighbourLists((ITEM_CF,), (None,))  # goes another way
     for event in taken:
         subject.learn(event)
+        alone.learn(event)
     for user in [*naive.items, "stranger"]:
         lists = subject.lists(query(user), 4)
         assert set(lists) == {label(system, k) for system in SYSTEMS for k in KS}
+        expected = naive.full(ITEM_CF, None, user)
+        listed = alone.lists(query(user), 4)[label(ITEM_CF, None)]
+        assert [expected[i] for i in listed] == pytest.approx(sorted(expected.values(), reverse=True)[:4], abs=1e-8)
         for system in SYSTEMS:
             for k in KS:
                 expected = naive.full(system, k, user)
