@@ -64,8 +64,7 @@ class Attribute:
             self.metrics.impressions_unknown.inc()
             return
         arm, positions = known
-        for position in positions:
-            self.metrics.impression(arm, position, "platform")
+        self.metrics.shown(arm, positions, "platform")
         if self.learner.quality is not None:
             partition = partition_of(impression.user_id.encode(), self.settings.partitions)  # in the log, however it came here
             self.learner.quality.shown(partition, Shown(impression.user_id, impression.list_id, arm), positions, at_ms)

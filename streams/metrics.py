@@ -134,9 +134,7 @@ class Metrics:
         clicked = Counter("freshet_cohort_clicked", "Of these, clicked within their window.", label, registry=r)
         self._cohorts = {(arm, p, o): (shown.labels(arm, p, o), clicked.labels(arm, p, o)) for p in POSITIONS for o in ORIGINS}
         self._cohort_families = (shown, clicked)
-        self.cohort_lists_left_out = Counter(
-            "freshet_cohort_lists_left_out", "Shown lists not followed, because there were too many.", registry=r
-        )
+        self.cohort_share = Gauge("freshet_cohort_share", "Of the lists shown, so many are followed as cohorts.", registry=r)
         drift = Counter("freshet_drift", "Changes of a rate that the detector has noticed.", ["signal", "direction"], registry=r)
         self.drift = {(s, d): drift.labels(s, d) for s in SIGNALS for d in ("up", "down")}
         mean = Gauge("freshet_drift_mean", "The rate since its last change.", ["signal"], registry=r)
@@ -145,7 +143,9 @@ class Metrics:
         self.diversity = Summary(
             "freshet_list_diversity", "1 - mean pairwise similarity of the items of a list, of a sample of lists.", registry=r
         )
-        self.recent_lists = Gauge("freshet_recent_lists", "The last lists this process made, at most 2,000.", registry=r)
+        self.recent_lists = Gauge(
+            "freshet_recent_lists", "The last lists of this process that were looked at, at most 2,000.", registry=r
+        )
         self.recent_items = Gauge("freshet_recent_items", "Different items in them.", registry=r)
         self.recent_gini = Gauge("freshet_recent_gini", "How unevenly they show the catalogue: 0 evenly, 1 one item.", registry=r)
 
@@ -192,13 +192,20 @@ class Metrics:
         self.log_lines = {level: lines.labels(level) for level in LOG_LEVELS}
 
     # arms come from lists that other workers may have served: a small set, bounded here
-    def impression(self, arm: str, position: int, origin: str, count: int = 1) -> None:
-        key = (arm, position_bucket(position), origin)
-        child = self._impressions.get(key)
-        if child is None and len(self._impressions) < 400:
-            child = self._impressions[key] = self._impressions_family.labels(*key)
-        if child is not None:
-            child.inc(count)
+    def shown(self, arm: str, positions: Iterable[int], origin: str) -> None:
+        """Items of one list were shown at these positions (from 1)."""
+        counts = [0] * len(POSITIONS)
+        for position in positions:
+            counts[0 if position <= 1 else 1 if position <= 3 else 2 if position <= 10 else 3] += 1
+        for bucket, count in zip(POSITIONS, counts, strict=True):
+            if not count:
+                continue
+            key = (arm, bucket, origin)
+            child = self._impressions.get(key)
+            if child is None and len(self._impressions) < 400:
+                child = self._impressions[key] = self._impressions_family.labels(*key)
+            if child is not None:
+                child.inc(count)
 
     def tested(self, sources: Iterable[str]) -> None:
         """Make the series of these lists, at 0."""
