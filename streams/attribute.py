@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from aiokafka import ConsumerRecord
 
 from models import events
-from models.attribution import Attributed, RecentIds
+from models.attribution import Attributed, RecentIds, Unattributed
 from models.events import Impression, Interaction, Refusal
 from models.live import Shown
 from streams import clock
@@ -42,6 +42,9 @@ class Attribute:
                     quality.clicked(record.partition, to, found.position, line.received_ms)
             else:
                 self.metrics.unattributed[found.value].inc()
+            named = line.list_id
+            if named is not None and found is not Unattributed.NO_LIST and self.served.find(line.user_id, named) is None:
+                self.metrics.of_unknown_list.inc()
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
         """One batch of `impressions`; returning acknowledges it."""

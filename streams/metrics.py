@@ -44,6 +44,7 @@ LOG_LEVELS: Final = ("WARNING", "ERROR", "CRITICAL")
 UNATTRIBUTED: Final = ("no_list", "not_in_list", "outside_window")
 FRESHNESS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 DURATION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+DELAY_BUCKETS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 1800.0)
 REBALANCE_BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
@@ -117,6 +118,11 @@ class Metrics:
         self._clicks_family = clicked
         missed = Counter("freshet_clicks_unattributed", "Clicks that belong to no served list.", ["reason"], registry=r)
         self.unattributed = {reason: missed.labels(reason) for reason in UNATTRIBUTED}
+        self.of_unknown_list = Counter(
+            "freshet_clicks_of_unknown_list",
+            "Clicks that name a list which is not remembered; no_list not among them.",
+            registry=r,
+        )
         self.impressions_unknown = Counter(
             "freshet_impressions_unknown", "Impression events of a list that is not remembered.", registry=r
         )
@@ -154,6 +160,15 @@ class Metrics:
         self.embedded = Counter("freshet_texts_embedded", "Texts embedded.", registry=r)
         self.embed_seconds = Histogram(
             "freshet_embed_seconds", "Embedding one batch of texts.", buckets=DURATION_BUCKETS, registry=r
+        )
+        self.text_delay = Histogram(
+            "freshet_text_delay_seconds",
+            "From something said about an item to its vector, published.",
+            buckets=DELAY_BUCKETS,
+            registry=r,
+        )
+        self.foreign_vectors = Counter(
+            "freshet_vectors_foreign", "Item vectors left out: of another encoder, or none at all.", registry=r
         )
         self.truncated = Counter(
             "freshet_texts_truncated", "Texts longer than the encoder reads; the rest was cut off.", registry=r
