@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -10,9 +10,16 @@ import numpy.typing as npt
 
 from models.events import Evidence, Recommended
 from models.history import History
+from models.kernel import kernel
+from models.rows import Array
 from models.sources.base import Grounds, Query, Source
 
 _NEGLIGIBLE: Final = 1e-12
+MORE: Final = "more"
+"""Kind of the reason that stands for all evidence not named."""
+PIECE: Final = np.dtype([("weight", "<f8"), ("number", "<i8"), ("item", "<i4"), ("kind", "<i4"), ("text", "<i4")], align=True)
+"""A piece of evidence: its part of the score, users or events (-1: none), item of the profile (-1: none), places in the lists of
+kinds and of texts (-1: none)."""
 
 
 def explained(
@@ -25,71 +32,160 @@ def explained(
 ) -> list[Recommended]:
     """The list: `items` (n,) the best first, with their `shares` (S, n).
 
-    At most `most` pieces of evidence are named per item, the weightiest of all sources; what they leave of the score is one
-    reason of the kind `more`.
+    At most `most` pieces of evidence are named per item, the weightiest of all sources, equal ones of several sources as one;
+    what they leave of the score is one reason of the kind `more`.
     """
-    names = history.items.names
-    parts: list[dict[str, float]] = [{} for _ in items]
-    pieces: list[list[Piece]] = [[] for _ in items]
-    for source, share in zip(sources, shares.tolist(), strict=True):
-        places = [place for place, weight in enumerate(share) if weight]
-        if not places:
-            continue
-        grounds = source.evidence(query, items if len(places) == len(items) else items[places])
-        _collect(grounds, places, share, pieces)
-        for place in places:
-            parts[place][source.name] = share[place]
+    shares = np.ascontiguousarray(shares)
+    places, supported = np.empty(shares.shape, np.int64), np.empty(shares.shape, np.int32)
+    counts, score = np.empty(len(sources), np.int64), np.empty(len(items))
+    _supported(items, shares, places, supported, counts, score)
+    grounds = [
+        (s, sources[s].evidence(query, supported[s, :count])) for s, count in enumerate(counts.tolist()) if count
+    ]  # fmt: skip
+    kinds: dict[str, int] = {}
+    texts: dict[str, int] = {}
+    pieces: Array = np.empty((len(items), sum(ground.fraction.shape[1] for _, ground in grounds)), PIECE)
+    sizes = np.zeros(len(items), np.int64)
+    for s, ground in grounds:
+        _collect(
+            s, places, shares, ground.fraction, _NO_ITEM if ground.item is None else ground.item,
+            _NO_NUMBER if ground.number is None else ground.number, _codes(ground, texts),
+            kinds.setdefault(ground.kind, len(kinds)), pieces, sizes,
+        )  # fmt: skip
+    best: Array = np.empty(len(items) * most, PIECE)
+    rest = np.empty(len(items))
+    named = _weightiest(pieces, sizes, score, most, best, rest)
+    return _lines(items, shares, score, sources, best[:named], sizes, rest, [*kinds], [*texts], history)
+
+
+_NO_ITEM: Final[npt.NDArray[np.int32]] = np.full((1, 1), -1, np.int32)
+_NO_NUMBER: Final[npt.NDArray[np.int64]] = np.full((1, 1), -1, np.int64)
+
+
+def _codes(grounds: Grounds, texts: dict[str, int]) -> npt.NDArray[np.int32]:
+    """The texts of a source's pieces as places in `texts`, which takes in new ones."""
+    if grounds.text is None:
+        return _NO_ITEM
+    if isinstance(grounds.text, str):
+        return np.array([[texts.setdefault(grounds.text, len(texts))]], np.int32)
+    codes: npt.NDArray[np.int32] = np.full(grounds.fraction.shape, -1, np.int32)
+    for x, row in enumerate(grounds.text):
+        for e, text in enumerate(row):
+            if text is not None:
+                codes[x, e] = texts.setdefault(text, len(texts))
+    return codes
+
+
+def _lines(
+    items: npt.NDArray[np.int32], shares: npt.NDArray[np.float64], score: npt.NDArray[np.float64], sources: list[Source],
+    best: Array, sizes: npt.NDArray[np.int64], rest: npt.NDArray[np.float64], kinds: list[str], texts: list[str],
+    history: History,
+) -> list[Recommended]:  # fmt: skip
+    """Everything as structs. Plain lists from here on: they are cheaper to walk through than arrays."""
+    ids, names = history.items.names, [source.name for source in sources]
+    fields = [best[name].tolist() for name in ("kind", "weight", "item", "number", "text")]
+    because = (
+        Evidence(
+            kind=kinds[kind],
+            weight=weight,
+            item_id=ids[item] if item >= 0 else None,
+            count=number if number >= 0 else None,
+            text=texts[text] if text >= 0 else None,
+        )
+        for kind, weight, item, number, text in zip(*fields, strict=True)
+    )
     lines: list[Recommended] = []
-    for item, part, found in zip(items.tolist(), parts, pieces, strict=True):
-        score = sum(part.values())
-        reasons = _weightiest(found, most, names)
-        rest = score - sum(one.weight for one in reasons)
-        if abs(rest) > _NEGLIGIBLE:
-            reasons.append(Evidence(kind=MORE, weight=rest))
-        lines.append(Recommended(item_id=names[item] or "", rank=len(lines) + 1, score=score, sources=part, reasons=reasons))
+    for item, total, parts, size, left in zip(
+        items.tolist(), score.tolist(), shares.T.tolist(), sizes.tolist(), rest.tolist(), strict=True
+    ):
+        reasons = list(islice(because, size))
+        if abs(left) > _NEGLIGIBLE:
+            reasons.append(Evidence(kind=MORE, weight=left))
+        given = {name: part for name, part in zip(names, parts, strict=True) if part}
+        lines.append(Recommended(item_id=ids[item] or "", rank=len(lines) + 1, score=total, sources=given, reasons=reasons))
     return lines
 
 
-MORE: Final = "more"
-"""Kind of the reason that stands for all evidence not named."""
-
-Piece = tuple[float, str, int, int, str | None]
-"""Weight, kind, index of an item of the profile (-1: none), number (-1: none), text."""
-
-
-def _collect(grounds: Grounds, places: list[int], share: list[float], pieces: list[list[Piece]]) -> None:
-    """One source's evidence for the items at `places`. Plain lists: a list has too few items for arrays to pay."""
-    kind, width = grounds.kind, grounds.fraction.shape[1]
-    nothing = [[-1] * width] * len(places)
-    because = nothing if grounds.item is None else grounds.item.tolist()
-    number = nothing if grounds.number is None else grounds.number.tolist()
-    text: list[list[str | None]] = [[None] * width] * len(places) if grounds.text is None else grounds.text
-    for x, (place, fractions) in enumerate(zip(places, grounds.fraction.tolist(), strict=True)):
-        weight, found = share[place], pieces[place]
-        for e, fraction in enumerate(fractions):
-            if fraction > 0.0:
-                found.append((weight * fraction, kind, because[x][e], number[x][e], text[x][e]))
+# ------------------------------------------------------------------------------------------------ kernels
+@kernel
+def _supported(items: Array, shares: Array, places: Array, supported: Array, counts: Array, score: Array) -> None:
+    """For each source the lines it has a share in: their places, items and number; for each line the sum of its shares."""
+    score[:] = 0.0
+    for s in range(shares.shape[0]):
+        n = 0
+        for x in range(len(items)):
+            if shares[s, x] != 0.0:
+                places[s, n] = x
+                supported[s, n] = items[x]
+                n += 1
+                score[x] += shares[s, x]
+        counts[s] = n
 
 
-def _weightiest(found: list[Piece], most: int, names: Sequence[str | None]) -> list[Evidence]:
-    """The pieces with the largest weights as reasons; equal evidence of several sources is one reason."""
-    merged: dict[tuple[str, int, str | None], tuple[float, int]] = {}
-    for weight, kind, item, number, text in found:
-        before, count = merged.get((kind, item, text), (0.0, -1))
-        merged[kind, item, text] = before + weight, max(count, number)
-    best = sorted(merged.items(), key=lambda one: one[1][0], reverse=True)[:most]
-    return [
-        Evidence(
-            kind=kind,
-            weight=weight,
-            item_id=names[item] if item >= 0 else None,
-            count=count if count >= 0 else None,
-            text=text,
-        )
-        for (kind, item, text), (weight, count) in best
-    ]
+@kernel
+def _at(values: Array, x: int, e: int) -> int:
+    """An array of one element stands for that everywhere."""
+    return int(values[x, e] if values.size > 1 else values[0, 0])
 
 
+@kernel
+def _collect(
+    s: int, places: Array, shares: Array, fraction: Array, items: Array, numbers: Array, texts: Array, kind: int,
+    pieces: Array, sizes: Array,
+) -> None:  # fmt: skip
+    """Add one source's evidence to what is known of each line."""
+    for x in range(fraction.shape[0]):
+        line = places[s, x]
+        for e in range(fraction.shape[1]):
+            if fraction[x, e] <= 0.0:
+                continue
+            weight = shares[s, line] * fraction[x, e]
+            item = _at(items, x, e)
+            number = _at(numbers, x, e)
+            text = _at(texts, x, e)
+            known = pieces[line]
+            p = 0
+            while p < sizes[line] and not (known[p].kind == kind and known[p].item == item and known[p].text == text):
+                p += 1
+            if p < sizes[line]:
+                known[p].weight += weight
+                known[p].number = max(known[p].number, number)
+                continue
+            known[p].weight = weight
+            known[p].number = number
+            known[p].item = item
+            known[p].kind = kind
+            known[p].text = text
+            sizes[line] += 1
+
+
+@kernel
+def _weightiest(pieces: Array, sizes: Array, score: Array, most: int, best: Array, rest: Array) -> int:
+    """The weightiest pieces of each line, line after line, into `best`, those that came first before others of the same weight;
+    `sizes` becomes their numbers, `rest` what they leave of each score. Returns how many there are."""
+    begin = 0
+    for line in range(len(sizes)):
+        n = 0
+        for p in range(sizes[line]):
+            weight = pieces[line, p].weight
+            if n == most and weight <= best[begin + n - 1].weight:
+                continue
+            at = begin + (n if n < most else n - 1)
+            n = min(n + 1, most)
+            while at > begin and best[at - 1].weight < weight:
+                best[at] = best[at - 1]
+                at -= 1
+            best[at] = pieces[line, p]
+        named = 0.0
+        for p in range(begin, begin + n):
+            named += best[p].weight
+        sizes[line] = n
+        rest[line] = score[line] - named
+        begin += n
+    return begin
+
+
+# ------------------------------------------------------------------------------------------------ in words
 WORDS: Final[dict[str, str]] = {
     "similar_to": "{count} people who took {item} took it too",
     "similar_users": "{count} people with your taste took it",
@@ -97,6 +193,7 @@ WORDS: Final[dict[str, str]] = {
     "follows": "it is often taken after {item}",
     "again": "you came back to it before ({count} times so far)",
     "goes_with": "it is often taken about the same time as {item}",
+    "together": "people who take {item} take it",
     "leads_to": "{item} leads to it",
     "said_alike": "people say of it what they say of {item}",
     "category": "you go for {text}",

@@ -14,7 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from streams.evaluate_command import evaluate as evaluate_command
+from streams.evaluate_neighbours_command import evaluate_neighbours as evaluate_neighbours_command
 from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
+from streams.experiment_command import experiment_command
+from streams.quality import quality as quality_command
 from streams.replay import replay as replay_command
 from streams.settings import Settings, SettingsError, parse_roles
 from streams.train_ranker_command import train_ranker as train_ranker_command
@@ -235,6 +238,9 @@ def demo(
 
 app.command("replay")(replay_command)
 app.command("evaluate")(evaluate_command)
+app.command("evaluate-neighbours")(evaluate_neighbours_command)
+app.command("quality")(quality_command)
+app.command("experiment")(experiment_command)
 app.command("train-ranker")(train_ranker_command)
 app.command("evaluate-ratings")(evaluate_ratings_command)
 

@@ -1,7 +1,7 @@
 """A board: the items with the largest of many integer scores, kept ready while the scores change one at a time.
 
-The board is exact: whatever is not on it is not better than anything on it. When scores fall (events are taken back) the board
-shrinks, and is made anew from all scores once half of it is gone.
+The board is exact and in order: whatever is not on it is not better than anything on it. When scores fall (events are taken back)
+the board shrinks, and is made anew from all scores once half of it is gone.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import allowed, push, settle
+from models.sources.base import allowed
 
 _SIZE, _HAS_FLOOR, _FLOOR = 0, 1, 2
 
@@ -35,25 +36,24 @@ def _above_floor(scores: Array, keys: Array, floor: Array, floor_key: Array, ite
 
 
 @kernel
-def _trim(members: Array, at: Array, floor: Array, floor_key: Array, scores: Array, keys: Array, bound: int) -> None:
-    """Keep the best `bound` members; the best of the others becomes the floor."""
-    n = floor[_SIZE]
-    best = np.empty(bound + 1, np.int32)
-    value = np.empty(bound + 1, np.float64)
-    m = 0
-    for x in range(n):
+def _cut(members: Array, at: Array, floor: Array, floor_key: Array, scores: Array, keys: Array, bound: int) -> None:
+    """Keep the best `bound` members of a full board in order; the best of the others becomes the floor."""
+    for x in range(bound, floor[_SIZE]):
         at[members[x]] = -1
-        m = push(best, value, keys, m, bound + 1, members[x], float(scores[members[x]]))
-    settle(best, value, keys, m)
-    kept = min(m, bound)
-    for x in range(kept):
-        members[x] = best[x]
-        at[best[x]] = x
-    floor[_SIZE] = kept
-    if m > bound:
-        floor[_HAS_FLOOR] = 1
-        floor[_FLOOR] = scores[best[bound]]
-        floor_key[0] = keys[best[bound]]
+    floor[_SIZE] = bound
+    floor[_HAS_FLOOR] = 1
+    floor[_FLOOR] = scores[members[bound]]
+    floor_key[0] = keys[members[bound]]
+
+
+@kernel
+def _order(members: Array, at: Array, floor: Array, scores: Array, keys: Array) -> None:
+    """Put all members in order, the best first."""
+    found = members[: floor[_SIZE]]
+    found[:] = found[np.argsort(keys[found])]
+    found[:] = found[np.argsort(-scores[found], kind="mergesort")]
+    for x in range(len(found)):
+        at[found[x]] = x
 
 
 @kernel
@@ -67,10 +67,11 @@ def _rebuild(
         at[item] = -1
         if _above_floor(scores, keys, floor, floor_key, item):
             members[floor[_SIZE]] = item
-            at[item] = floor[_SIZE]
             floor[_SIZE] += 1
             if floor[_SIZE] == len(members):
-                _trim(members, at, floor, floor_key, scores, keys, bound)
+                _order(members, at, floor, scores, keys)
+                _cut(members, at, floor, floor_key, scores, keys, bound)
+    _order(members, at, floor, scores, keys)
 
 
 @kernel
@@ -79,40 +80,54 @@ def update(
 ) -> None:  # fmt: skip
     """The score of one item has changed."""
     place = at[item]
-    if _above_floor(scores, keys, floor, floor_key, item):
-        if place < 0:
-            members[floor[_SIZE]] = item
-            at[item] = floor[_SIZE]
-            floor[_SIZE] += 1
-            if floor[_SIZE] == len(members):
-                _trim(members, at, floor, floor_key, scores, keys, bound)
-    elif place >= 0:
-        last = floor[_SIZE] - 1
-        members[place] = members[last]
+    if not _above_floor(scores, keys, floor, floor_key, item):
+        if place >= 0:
+            floor[_SIZE] -= 1
+            for x in range(place, floor[_SIZE]):
+                members[x] = members[x + 1]
+                at[members[x]] = x
+            at[item] = -1
+            if floor[_HAS_FLOOR] != 0 and floor[_SIZE] < bound // 2:
+                _rebuild(members, at, floor, floor_key, scores, keys, span, bound)
+        return
+    if place < 0:
+        place = floor[_SIZE]
+        floor[_SIZE] += 1
+    while place > 0 and _better(scores, keys, item, members[place - 1]):
+        members[place] = members[place - 1]
         at[members[place]] = place
-        at[item] = -1
-        floor[_SIZE] = last
-        if floor[_HAS_FLOOR] != 0 and last < bound // 2:
-            _rebuild(members, at, floor, floor_key, scores, keys, span, bound)
+        place -= 1
+    while place + 1 < floor[_SIZE] and _better(scores, keys, members[place + 1], item):
+        members[place] = members[place + 1]
+        at[members[place]] = place
+        place += 1
+    members[place] = item
+    at[item] = place
+    if floor[_SIZE] == len(members):
+        _cut(members, at, floor, floor_key, scores, keys, bound)
 
 
 @kernel
 def best(
-    members: Array, floor: Array, scores: Array, keys: Array, open_items: Array, seen: Array, stamp: int, k: int,
-    items: Array, found: Array,
+    members: Array, floor: Array, scores: Array, open_items: Array, seen: Array, stamp: int, k: int, items: Array, found: Array
 ) -> int:  # fmt: skip
     """The best `k` allowed items of the board into `items`, their scores into `found`."""
     m = 0
     for x in range(floor[_SIZE]):
         i = members[x]
+        if m == k:
+            break
         if allowed(i, open_items, seen, stamp):
-            m = push(items, found, keys, m, k, i, float(scores[i]))
-    settle(items, found, keys, m)
+            items[m] = i
+            found[m] = float(scores[i])
+            m += 1
     return m
 
 
-class Board:
-    """Between `bound` and 2 `bound` of the best items. Derived from the scores, no state of its own."""
+class Board(Kept):
+    """Up to 2 `bound` of the best items in order (equal scores by key). Derived from the scores, but not at once."""
+
+    kept = ("members", "at", "floor", "floor_key")
 
     def __init__(self, bound: int) -> None:
         self.bound = bound

@@ -13,7 +13,7 @@ find() looks at the `embedding_scan` items taken most recently; score() knows al
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,11 @@ class Embedding(Source):
 
     name = "embedding"
     family = Family.COLLABORATIVE
+    kept = (
+        "into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_recent_next", "_recent_count", "_past", "_taught",
+    )  # fmt: skip
+    scratch = ("_scratch", "_context", "_affinity", "_total", "_top")
+    gradient = True
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -146,26 +151,15 @@ class Embedding(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """The items of the context that pull hardest towards each item, by their part of context . out_i."""
-        config, pieces = self.config, self.config.reasons_per_source
-        newest = query.profile["item"][::-1][: config.embedding_context]
-        known = np.flatnonzero((newest < len(self.alive)) & (self.alive[np.minimum(newest, len(self.alive) - 1)] != 0))
-        weight = config.embedding_decay ** known.astype(np.float64)
-        context = newest[known]
-        pull = np.maximum(self.out[items] @ self.into[context].T * weight, 0.0)
-        pull = pull / np.maximum(pull.sum(axis=1, keepdims=True), 1e-12)
-        order = np.argsort(-pull, axis=1, kind="stable")[:, :pieces]
-        fraction, because = np.zeros((len(items), pieces)), np.full((len(items), pieces), -1, np.int32)
-        fraction[:, : order.shape[1]] = np.take_along_axis(pull, order, axis=1)
-        because[:, : order.shape[1]] = context[order]
+        config, shape = self.config, (len(items), self.config.reasons_per_source)
+        fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
+        kernels.pulls(
+            self.into, self.out, self.alive, query.profile, config.embedding_context, config.embedding_decay, items,
+            fraction, because,
+        )  # fmt: skip
         return Grounds("leads_to", fraction, item=because)
 
     # -------------------------------------------------------------------------------------------- housekeeping
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {
-            "into": self.into, "out": self.out, "bias": self.bias, "alive": self.alive, "random": self.random,
-            "recent": self._recent, "past": self._past, "places": self._recent_place,
-            "counters": np.array([self._recent_next, self._recent_count, self._taught], np.int64),
-        }  # fmt: skip
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {"embedded_items": (int(self.alive.sum()), self.bound)}

@@ -162,3 +162,36 @@ def affinities(out: Array, bias: Array, context: Array, items: Array, result: Ar
         for a in range(out.shape[1]):
             s += context[a] * out[i, a]
         result[x] = s
+
+
+@_kernel
+def pulls(
+    into: Array, out: Array, alive: Array, profile: Array, items: int, decay: float, wanted: Array,
+    fraction: Array, because: Array,
+) -> None:  # fmt: skip
+    """For each wanted item the items of the context with the largest parts of context . out_i where they speak for it, the newer
+    first among equals. `fraction` and `because` (n, e) begin as 0 and -1."""
+    pieces = fraction.shape[1]
+    for x in range(len(wanted)):
+        i = wanted[x]
+        total = 0.0
+        weight = 1.0
+        for p in range(len(profile) - 1, max(-1, len(profile) - 1 - items), -1):
+            j = profile[p].item
+            if j < len(alive) and alive[j] != 0:
+                pull = np.float32(0)
+                for a in range(into.shape[1]):
+                    pull += out[i, a] * into[j, a]
+                part = float(weight * pull)
+                total += max(part, 0.0)
+                e = pieces - 1
+                if part > fraction[x, e]:
+                    while e > 0 and fraction[x, e - 1] < part:
+                        fraction[x, e] = fraction[x, e - 1]
+                        because[x, e] = because[x, e - 1]
+                        e -= 1
+                    fraction[x, e] = part
+                    because[x, e] = j
+            weight *= decay
+        for e in range(pieces):
+            fraction[x, e] /= max(total, 1e-12)

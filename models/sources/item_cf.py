@@ -1,23 +1,20 @@
 """ItemCF: items that the same people are positive about.
 
 Cosine of Sarwar et al. (2001), Linden et al. (2003), for sets: sim(i, j) = C_ij / sqrt(n_i n_j), with C_ij the users whose
-profile holds both and n_i those whose profile holds i. Counted exactly, one step at a time (Huang et al., TencentRec, SIGMOD
-2015, eq. 8).
+profile holds both (see `models.together`) and n_i those whose profile holds i.
 
 score(i) = sum over the user's newest L items j of decay^age(j) * weight(j) * sim(i, j); age 0 is the newest.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from models.kernel import kernel
-from models.pairs import PAIR, Pairs, lookup, neighbours
+from models.pairs import PAIR, lookup, neighbours
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, offer, push, settle
 
 
 @kernel
@@ -53,55 +50,39 @@ def _find(
 @kernel
 def _evidence(
     profile: Array, length: int, decay: float, data: Array, rows: Array, inverse_root: Array,
-    wanted: Array, total: Array, fraction: Array, because: Array, number: Array,
+    wanted: Array, score: Array, fraction: Array, because: Array, number: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
-    pieces = fraction.shape[1]
+    age = 1.0
+    for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[p].item
+        part = age * (profile[p].weight / 256.0) * inverse_root[j]
+        age *= decay
+        for x in range(len(wanted)):
+            offer(fraction, because, x, part * lookup(data, rows, j, wanted[x]) * inverse_root[wanted[x]], j)
     for x in range(len(wanted)):
-        i = wanted[x]
-        age = 1.0
-        for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
-            j = profile[p].item
-            together = lookup(data, rows, j, i)
-            part = age * (profile[p].weight / 256.0) * inverse_root[j] * together * inverse_root[i]
-            age *= decay
-            if part <= fraction[x, pieces - 1]:
-                continue
-            e = pieces - 1
-            while e > 0 and fraction[x, e - 1] < part:
-                fraction[x, e] = fraction[x, e - 1]
-                because[x, e] = because[x, e - 1]
-                number[x, e] = number[x, e - 1]
-                e -= 1
-            fraction[x, e] = part
-            because[x, e] = j
-            number[x, e] = together
-        for e in range(pieces):
-            fraction[x, e] = fraction[x, e] / total[x] if total[x] > 0 else 0.0
+        total = score[wanted[x]]
+        for e in range(fraction.shape[1]):
+            fraction[x, e] = fraction[x, e] / total if total > 0.0 else 0.0
+            number[x, e] = lookup(data, rows, because[x, e], wanted[x]) if because[x, e] >= 0 else 0
 
 
 class ItemCF(Source):
-    """See the module. Learning costs two table updates per item of the profile."""
+    """See the module."""
 
     name = "item_cf"
     family = Family.COLLABORATIVE
+    together = True
+    scratch = ("_scratch", "_cells")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
-        self.pairs = Pairs(self.config.max_pairs, self.config.max_neighbours)
+        self.pairs = state.together.pairs
         self._scratch = Accumulator()
         self._cells: Array = np.zeros(self.config.max_neighbours + 1, PAIR)
 
     def ensure(self, users: int, items: int) -> None:
-        self.pairs.ensure(items)
         self._scratch.ensure(items)
-
-    def after(self, step: Step) -> None:
-        if step.joined or step.left:
-            self.pairs.count(step.item, self.history.profile(step.user), 1 if step.joined else -1)
-
-    def forget_item(self, item: int) -> None:
-        self.pairs.overflowed[item] = 0  # its row is empty: nobody has the item
 
     def find(self, query: Query, found: Found) -> int:
         history, scratch, pool = self.history, self._scratch, self.pairs.pool
@@ -117,13 +98,11 @@ class ItemCF(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         shape = (len(items), self.config.reasons_per_source)
-        total = np.empty(len(items))
-        self._scratch.gather(items, total)
-        fraction, because, number = np.zeros(shape), np.full(shape, -1, np.int32), np.zeros(shape, np.int64)
+        fraction, because, number = np.zeros(shape), np.full(shape, -1, np.int32), np.empty(shape, np.int64)
         pool = self.pairs.pool
         _evidence(
             query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows,
-            self.history.inverse_root, items, total, fraction, because, number,
+            self.history.inverse_root, items, self._scratch.score, fraction, because, number,
         )  # fmt: skip
         return Grounds("similar_to", fraction, item=because, number=number)
 
@@ -134,9 +113,3 @@ class ItemCF(Source):
         order = np.lexsort((history.items.keys[row["item"]], -cosine))
         usable = [x for x in order if self.state.catalogue.open[row["item"][x]]]
         return [(int(row["item"][x]), float(cosine[x])) for x in usable[:n]]
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return self.pairs.arrays()
-
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        return self.pairs.sizes()

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle, whole
 
 LONG: Final = 100
 """Profiles longer than this are not held against a neighbour any more."""
@@ -136,6 +136,7 @@ class Neighbours(Source):
 
     name = "neighbours"
     family = Family.COLLABORATIVE
+    scratch = ("_fade", "_items", "_users", "_support", "_match", "_near", "_weight")
 
     def __init__(self, state: State, setting: Setting) -> None:
         super().__init__(state)
@@ -184,4 +185,4 @@ class Neighbours(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         number = self._support[items].astype(np.int64).reshape(-1, 1)
-        return Grounds("similar_sessions", np.ones((len(items), 1)), number=number)
+        return Grounds("similar_sessions", whole(len(items)), number=number)

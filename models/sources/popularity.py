@@ -12,14 +12,14 @@ it changes no order and no ratio.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, gather
+from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, gather, whole
 from models.sources.boards import Board, best, update
 
 _EPOCH = 4
@@ -70,6 +70,7 @@ class _Ranked(Source):
     """What both have in common: an integer per item and a board of the best."""
 
     family = Family.POPULARITY
+    kept: ClassVar[tuple[str, ...]] = ("board",)
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -88,8 +89,8 @@ class _Ranked(Source):
 
     def find(self, query: Query, found: Found) -> int:
         return best(
-            self.board.members, self.board.floor, self.counts, self.history.items.keys, query.open, query.seen, query.stamp,
-            query.k, found.items, found.scores,
+            self.board.members, self.board.floor, self.counts, query.open, query.seen, query.stamp, query.k,
+            found.items, found.scores,
         )  # fmt: skip
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
@@ -113,13 +114,14 @@ class Popularity(_Ranked):
             self._changed(step.item)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("popular", np.ones((len(items), 1)), number=self.counts[items].reshape(-1, 1))
+        return Grounds("popular", whole(len(items)), number=self.counts[items].reshape(-1, 1))
 
 
 class Trending(_Ranked):
     """By recent positive events, weighted by their kind; one instance per half-life."""
 
     name = "trending"
+    kept = ("epoch", "_counts")
 
     def __init__(self, state: State, half_life_hours: float) -> None:
         super().__init__(state)
@@ -166,8 +168,4 @@ class Trending(_Ranked):
         self.board.rebuild(self._counts, history.items.keys, history.items.span)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        label: list[str | None] = [f"{self.half_life_hours:g} h"]
-        return Grounds("trending", np.ones((len(items), 1)), text=[label] * len(items))
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"counts": self._counts[: self.history.items.span], "epoch": np.array([self.epoch])}
+        return Grounds("trending", whole(len(items)), text=f"{self.half_life_hours:g} h")

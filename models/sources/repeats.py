@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array
-from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, push, settle
+from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, push, settle, whole
 
 
 @kernel
@@ -46,11 +46,21 @@ def _lookup(profile: Array, own: Array, items: Array, out: Array) -> None:
                 out[x] = own[p]
 
 
+@kernel
+def _times(profile: Array, items: Array, out: Array) -> None:
+    """How often the user took each of the items."""
+    for x in range(len(items)):
+        for p in range(len(profile)):
+            if profile[p].item == items[x]:
+                out[x, 0] = profile[p].count
+
+
 class Repeats(Source):
     """See the module. Reads the profile, counts nothing of its own."""
 
     name = "repeats"
     family = Family.COLLABORATIVE
+    scratch = ("_own",)
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -72,6 +82,6 @@ class Repeats(Source):
         _lookup(query.profile, self._own, items, out)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        counts = dict(zip(query.profile["item"].tolist(), query.profile["count"].tolist(), strict=True))
-        number = np.array([[counts.get(item, 0)] for item in items.tolist()], np.int64)
-        return Grounds("again", np.ones((len(items), 1)), item=items.reshape(-1, 1).astype(np.int32), number=number)
+        number: npt.NDArray[np.int64] = np.zeros((len(items), 1), np.int64)
+        _times(query.profile, items, number)
+        return Grounds("again", whole(len(items)), item=items.reshape(-1, 1), number=number)

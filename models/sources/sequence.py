@@ -14,15 +14,16 @@ place, so the counts are always those of the windows as they are.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept
 from models.kernel import kernel
 from models.pairs import Pairs, add, lookup
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, offer, push, settle
 
 SPAN: Final = 20
 """The largest distance of two places that count for each other."""
@@ -94,8 +95,11 @@ def _count(
     return -1
 
 
-class Order:
+class Order(Kept):
     """The counts S, kept by rows and by columns, and their sums."""
+
+    kept = ("following", "preceding", "ahead", "behind")
+    scratch = ("_old", "_new", "_old_length", "_same")
 
     def __init__(self, state: State) -> None:
         config = state.config
@@ -149,11 +153,6 @@ class Order:
                 one.pool.room_for(len(one.pool.data))
                 other.pool.room_for(len(other.pool.data))
                 last = len(one.pool.data) + len(other.pool.data) == held
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        tables = {f"following_{name}": array for name, array in self.following.arrays().items()}
-        tables |= {f"preceding_{name}": array for name, array in self.preceding.arrays().items()}
-        return tables | {"ahead": self.ahead, "behind": self.behind}
 
 
 # ------------------------------------------------------------------------------------------------ asking
@@ -228,31 +227,26 @@ def _evidence(
     wanted: Array, score: Array, fraction: Array, because: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
-    pieces = fraction.shape[1]
-    for x in range(len(wanted)):
-        i = wanted[x]
-        age = 1.0
-        for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
-            j = profile[p].item
-            counted = float(lookup(data, rows, j, i))
+    scale = np.ones(len(wanted))
+    if both:
+        for x in range(len(wanted)):
+            scale[x] = ((ahead[wanted[x]] + behind[wanted[x]] + ONE) / ONE) ** -share
+    age = 1.0
+    for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[p].item
+        part = age / (ahead[j] + ONE)
+        if both:
+            part = age / ((ahead[j] + behind[j] + ONE) / ONE) ** (1.0 - share) / ONE
+        age *= decay
+        for x in range(len(wanted)):
+            counted = lookup(data, rows, j, wanted[x])
             if both:
-                counted += lookup(data, rows, i, j)
-                part = age * counted / ((ahead[j] + behind[j] + ONE) / ONE) ** (1.0 - share) / ONE
-                part /= ((ahead[i] + behind[i] + ONE) / ONE) ** share
-            else:
-                part = age * counted / (ahead[j] + ONE)
-            age *= decay
-            if part <= fraction[x, pieces - 1]:
-                continue
-            e = pieces - 1
-            while e > 0 and fraction[x, e - 1] < part:
-                fraction[x, e] = fraction[x, e - 1]
-                because[x, e] = because[x, e - 1]
-                e -= 1
-            fraction[x, e] = part
-            because[x, e] = j
-        for e in range(pieces):
-            fraction[x, e] = min(1.0, fraction[x, e] / score[i]) if score[i] > 0.0 else 0.0
+                counted += lookup(data, rows, wanted[x], j)
+            offer(fraction, because, x, part * counted * scale[x], j)
+    for x in range(len(wanted)):
+        total = score[wanted[x]]
+        for e in range(fraction.shape[1]):
+            fraction[x, e] = min(1.0, fraction[x, e] / total) if total > 0.0 else 0.0
 
 
 class _Ordered(Source):
@@ -260,6 +254,7 @@ class _Ordered(Source):
 
     family = Family.COLLABORATIVE
     both = False
+    scratch = ("_scratch",)
 
     def __init__(self, state: State, order: Order, *, keeps: bool) -> None:
         super().__init__(state)
@@ -307,9 +302,6 @@ class _Ordered(Source):
         )  # fmt: skip
         return Grounds("goes_with" if self.both else "follows", fraction, item=because)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return self.order.arrays() if self.keeps else {}
-
     def sizes(self) -> dict[str, tuple[int, int]]:
         if not self.keeps:
             return {}
@@ -321,6 +313,7 @@ class Sequence(_Ordered):
     """What follows what the user took last."""
 
     name = "sequence"
+    kept = ("order",)
 
     @classmethod
     def build(cls, state: State) -> list[Source]:

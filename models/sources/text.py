@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array
-from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, push, settle
+from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, push, settle, whole
 from models.taste import taste
 from models.vectors import Vectors
 
@@ -36,6 +36,7 @@ class Text(Source):
 
     name = "text"
     family = Family.TEXT
+    scratch = ("_taste",)
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -81,7 +82,7 @@ class Text(Source):
         cosine = _unit(self.vectors, self.vectors.rows_of(items)) @ _unit(self.vectors, self.vectors.rows_of(own)).T
         nearest = own[np.argmax(cosine, axis=1)].astype(np.int32)
         said: list[list[str | None]] = [[self.vectors.snippets.get(int(i))] for i in items]
-        return Grounds("said_alike", np.ones((len(items), 1)), item=nearest.reshape(-1, 1), text=said)
+        return Grounds("said_alike", whole(len(items)), item=nearest.reshape(-1, 1), text=said)
 
 
 def _unit(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -16,15 +16,16 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle, whole
 
 
 @kernel
-def _neighbours(
+def nearest(
     profile: Array, user: int, length: int, decay: float, users: Array, user_rows: Array, inverse_root: Array,
     profile_rows: Array, score: Array, touched: Array, count: Array, keys: Array, k: int, near: Array, weight: Array,
 ) -> int:  # fmt: skip
-    """The `k` most similar users, the best first, into `near` and `weight`."""
+    """The `k` most similar users, the best first, into `near` and `weight`; `score` holds what all of them have in common with
+    the user, `touched` who they are."""
     clear(score, touched, count)
     n = 0
     age = 1.0
@@ -50,11 +51,12 @@ def _neighbours(
 
 
 @kernel
-def _find(
+def take_from(
     profiles: Array, profile_rows: Array, near: Array, weight: Array, neighbours: int, taken: int,
     score: Array, touched: Array, count: Array, support: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
     items: Array, scores: Array,
 ) -> int:  # fmt: skip
+    """The best `k` of what `near` have, each weighing what its user does."""
     n = 0
     for x in range(neighbours):
         start = profile_rows[near[x]].start
@@ -82,6 +84,7 @@ class UserCF(Source):
 
     name = "user_cf"
     family = Family.COLLABORATIVE
+    scratch = ("_items", "_users", "_support", "_near", "_weight")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -103,7 +106,7 @@ class UserCF(Source):
         if query.user < 0:
             return 0
         neighbours = self._neighbours(query.user, query.profile)
-        return _find(
+        return take_from(
             history.profiles.data, history.profiles.rows, self._near, self._weight, neighbours,
             self.config.user_cf_neighbour_items, scratch.score, scratch.touched, scratch.count, self._support,
             query.open, query.seen, query.stamp, history.items.keys, query.k, found.items, found.scores,
@@ -111,7 +114,7 @@ class UserCF(Source):
 
     def _neighbours(self, user: int, profile: Array) -> int:
         history, scratch, pool = self.history, self._users, self.history.users_of.pool
-        return _neighbours(
+        return nearest(
             profile, user, self.config.user_cf_items, self.config.user_cf_decay, pool.data, pool.rows, history.inverse_root,
             history.profiles.rows, scratch.score, scratch.touched, scratch.count, history.users.keys, len(self._near),
             self._near, self._weight,
@@ -122,7 +125,7 @@ class UserCF(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         number = self._support[items].astype(np.int64).reshape(-1, 1)
-        return Grounds("similar_users", np.ones((len(items), 1)), number=number)
+        return Grounds("similar_users", whole(len(items)), number=number)
 
     def similar(self, user: int, n: int) -> list[tuple[int, float]]:
         """At most `n` (and at most `user_cf_neighbours`) users most like one: index and w(v), the best first."""

@@ -140,9 +140,11 @@ def test_a_board_holds_the_best(changes: list[tuple[int, int]]) -> None:
         board.update(scores, keys, item, 100)
         order = sorted((-int(scores[i]), int(keys[i]), i) for i in range(100) if scores[i] > 0)
         members = board.members[: int(board.floor[0])].tolist()
-        assert set(members) == {i for _, _, i in order[: len(members)]}, "exactly the best"
+        assert members == [i for _, _, i in order[: len(members)]], "exactly the best, in order"
+        assert board.at[members].tolist() == list(range(len(members)))
+        assert (board.at >= 0).sum() == len(members)
         assert len(members) >= min(8, len(order))
-        n = best(board.members, board.floor, scores, keys, open_items, seen, 5, 4, items, found)
+        n = best(board.members, board.floor, scores, open_items, seen, 5, 4, items, found)
         wanted = [i for _, _, i in order[: len(members)] if i % 7]
         assert items[:n].tolist() == wanted[:4]
         assert found[:n].tolist() == [float(scores[i]) for i in wanted[:4]]
