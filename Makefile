@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo test check bench chaos docs setup clean
+.PHONY: help demo test check bench quality chaos docs setup clean
 
 help:            ## this list
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ check: setup     ## lint and types
 
 bench: setup     ## freshness and CPU time per event, measured here
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+quality: setup   ## the lists on public logs in FRESHET_DATA, into docs/quality.md; make quality ARGS="--jobs 2"
+	@$(BIN)/freshet quality --page docs/quality.md $(ARGS)
 
 chaos: setup     ## the long fault injection
 	@$(BIN)/python -m pytest -m chaos $(ARGS)

@@ -7,9 +7,16 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from streams.metrics import Metrics, lag_family, replica_family, size_families
+from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 
-OPEN_LABELS: Final = {"arm": "name of an arm", "partition": "number", "part": "part of the model"}
+OPEN_LABELS: Final = {
+    "arm": "name of an arm",
+    "partition": "number",
+    "part": "part of the model",
+    "version": "of Freshet",
+    "python": "version",
+    "source": "served, fused, or name of a source",
+}
 """Labels whose values depend on the deployment (few and bounded), and what they hold; all others have closed sets of values."""
 
 _TYPES_WITH_TOTAL: Final = ("counter",)
@@ -35,7 +42,9 @@ def process() -> Metrics:
     metrics = Metrics(CollectorRegistry())
     topics = ("clicks", "purchases", "reviews", "items", "erasures", "interactions", "impressions", "item-texts")
     replicated = ("interactions", "items", "item-vectors", "recommendations")
+    metrics.tested(["item_cf", "popularity"])
     metrics.watch(lambda: [lag_family({(topic, 0): 0 for topic in topics})])
+    metrics.watch(lambda: owned_family(dict.fromkeys(topics, 0), 1))
     metrics.watch(lambda: [replica_family(dict.fromkeys(replicated, 0))])
     metrics.watch(lambda: size_families({"users": (0, 1)}))
     return metrics

@@ -14,6 +14,7 @@ from models.events import (
     RecommendationList,
     Recommended,
     Review,
+    ReviewVector,
 )
 from models.recommender import Recommender
 
@@ -33,4 +34,5 @@ __all__ = [
     "Recommended",
     "Recommender",
     "Review",
+    "ReviewVector",
 ]

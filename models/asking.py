@@ -12,6 +12,7 @@ from models.config import Config
 from models.fusion import Union
 from models.habit import Habit
 from models.history import History, Step
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Found, Query, Source
@@ -29,8 +30,10 @@ def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool)
             seen[profile[k].item] = 0
 
 
-class Asking:
+class Asking(Kept):
     """Makes queries and collects candidates. All it holds is scratch, overwritten by the next query."""
+
+    scratch = ("sources", "union", "_found", "_nobody", "_seen", "_stamp")
 
     def __init__(self, config: Config, history: History, catalogue: Catalogue, sources: list[Source], habit: Habit) -> None:
         self.config, self.history, self.catalogue, self.sources, self.habit = config, history, catalogue, sources, habit
@@ -75,19 +78,24 @@ class Asking:
         context: Mapping[str, str] | None = None,
         near: Sequence[tuple[str, float]] | None = None,
         repeats: bool | None = None,
+        at_ms: int | None = None,
     ) -> Query:
-        """What the sources are asked; `user_id` None: a stranger's."""
+        """What the sources are asked; `user_id` None: a stranger's; `at_ms` None: now, as far as the log knows."""
         history = self.history
+        at_ms = history.now_ms if at_ms is None else at_ms
         user = history.users.get(user_id) if user_id is not None else -1
         profile = history.profile(user) if user >= 0 else self._nobody
         self._stamp += 1
         again = self.repeats if repeats is None else repeats
+        pause_ms = -1
         if user >= 0:
-            _mark(history.window(user), profile, self._seen, self._stamp, again)
+            window = history.window(user)
+            pause_ms = max(0, at_ms - int(window["ts"][-1])) if len(window) else -1
+            _mark(window, profile, self._seen, self._stamp, again)
         return Query(
             user=user, profile=profile, now_ms=history.now_ms, k=max(n, self.config.candidates),
             open_items=self.catalogue.open, seen=self._seen, stamp=self._stamp, context=context, near=near,
-            repeats=again,
+            repeats=again, at_ms=at_ms, pause_ms=pause_ms,
         )  # fmt: skip
 
     @property

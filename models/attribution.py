@@ -7,10 +7,15 @@ last get (is a new list different?), and in which list did this click's item sta
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from enum import StrEnum
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from models.events import POPULAR, Impression, Interaction, RecommendationList
+from models.kept import Kept, Saved, Value, fitting
 
 
 class Served(NamedTuple):
@@ -39,13 +44,15 @@ class Unattributed(StrEnum):
     OUTSIDE_WINDOW = "outside_window"  # it was served, but too long ago
 
 
-class ServedLists:
+class ServedLists(Kept):
     """The last lists of each user.
 
     Bounds: `max_users` users (the least recently served one leaves first), `lists_per_user` lists each. A list whose
     `log_offset` is smaller than the newest one's was written late, by a worker that has lost its partition: it is
     remembered (somebody may have seen it) but never becomes the last one.
     """
+
+    kept = ("_users",)
 
     def __init__(self, max_users: int = 200_000, lists_per_user: int = 5) -> None:
         if max_users < 1 or lists_per_user < 1:
@@ -82,6 +89,14 @@ class ServedLists:
         lists = self._users.get(user_id)
         return lists[-1] if lists else None
 
+    def out_before(self, user_id: str, log_offset: int) -> Served | None:
+        """The list that was out when the record at `log_offset` of the user's partition came: the newest one of an earlier cause;
+        the strangers' list for whom nothing of their own is remembered."""
+        lists = self._users.get(user_id)
+        if lists is None:
+            return self.last(POPULAR)
+        return next((served for served in reversed(lists) if served.log_offset < log_offset), None)
+
     def find(self, user_id: str, list_id: str) -> Served | None:
         """A list by its id: one of the user's own, or one for strangers."""
         for key in (user_id, POPULAR):
@@ -117,9 +132,38 @@ class ServedLists:
         rank = {item: position for position, item in enumerate(served.items, 1)}
         return served.arm, [rank[item] for item in dict.fromkeys(impression.items) if item in rank]
 
+    def save(self) -> Saved:
+        """Lists one after another; their items as places in a table of names."""
+        lists = [served for user in self._users.values() for served in user]
+        names = {name: place for place, name in enumerate(dict.fromkeys(name for served in lists for name in served.items))}
+        return {
+            "users": [*self._users],
+            "lists": [len(user) for user in self._users.values()],
+            "ids": [served.list_id for served in lists],
+            "offsets": [served.log_offset for served in lists],
+            "times": [served.timestamp_ms for served in lists],
+            "arms": [served.arm for served in lists],
+            "lengths": [len(served.items) for served in lists],
+            "items": np.array([names[name] for served in lists for name in served.items], np.int32),
+            "names": [*names],
+        }
 
-class RecentIds:
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        names = fitting("names", saved, [])
+        items = iter([names[place] for place in fitting("items", saved, np.zeros(0, np.int32)).tolist()])
+        columns = [fitting(column, saved, []) for column in ("ids", "offsets", "times", "arms", "lengths")]
+        lists = (
+            Served(list_id, offset, time, arm, tuple(islice(items, length)))
+            for list_id, offset, time, arm, length in zip(*columns, strict=True)
+        )
+        counts = zip(fitting("users", saved, []), fitting("lists", saved, []), strict=True)
+        self._users = OrderedDict((user, [*islice(lists, count)]) for user, count in counts)
+
+
+class RecentIds(Kept):
     """Event ids seen lately, so that a redelivered one is not counted twice. Bound: `capacity` ids, the oldest leave first."""
+
+    kept = ("_ids",)
 
     def __init__(self, capacity: int = 200_000) -> None:
         self.capacity = capacity
@@ -139,3 +183,9 @@ class RecentIds:
         if len(self._ids) > self.capacity:
             self._ids.popitem(last=False)
         return True
+
+    def save(self) -> Saved:
+        return {"ids": [*self._ids]}
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        self._ids = OrderedDict.fromkeys(fitting("ids", saved, []))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +9,7 @@ from models.config import Config
 from models.events import Item
 from models.history import History
 from models.interning import Interner
+from models.kept import Kept
 from models.rows import RowPool, grown, reserve
 
 LISTED = 1
@@ -18,12 +17,14 @@ AVAILABLE = 2
 REMOVED = 4
 
 
-class Catalogue:
+class Catalogue(Kept):
     """Entries of the catalogue and the `open` flag of every item.
 
     An item is open if it is known (from an event in some window or from the catalogue), available and not removed. An item
     without entry is available. A removed one stays closed until it comes back by an entry.
     """
+
+    kept = ("categories", "flags", "open", "of_item", "newest", "listed")
 
     def __init__(self, config: Config, history: History) -> None:
         self.history = history
@@ -111,10 +112,6 @@ class Catalogue:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
         return {"categories": (len(self.categories), self.categories.bound)}
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The state, by name."""
-        return {"flags": self.flags, "open": self.open}
 
 
 def _fill(pool: RowPool, row: int, values: npt.NDArray[np.int32]) -> bool:

@@ -47,6 +47,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # sources
     sources: Annotated[tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all of them")] = ()
+    without: Annotated[tuple[str, ...], _doc("sources left out, by the name of the source or of one instance of it")] = ()
     candidates: Annotated[int, _doc("candidates taken from each source for a list", ge=1, le=1000)] = 40
     repeats: Annotated[
         Literal["auto", "never", "always"], _doc("whether lists hold the user's own items; auto: if people come back to theirs")
@@ -70,6 +71,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     text_scan: Annotated[int, _doc("vectors (the newest) compared with a taste where no search answers", ge=1, le=1_000_000)] = (
         4096
     )
+    max_review_vectors: Annotated[int, _doc("vectors of reviews held, the newest", ge=16, le=10_000_000)] = 50_000
+    text_users: Annotated[int, _doc("T-UserCF compares the words of so many users, the last to write", ge=1, le=1_000_000)] = 2048
+    text_user_share: Annotated[float, _doc("T-UserCF: part of a similarity that is what people say", ge=0, le=1)] = 0.4
+    text_item_share: Annotated[float, _doc("T-ItemCF: part of a similarity that is what is said about items", ge=0, le=1)] = 0.2
     content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
     content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
 
@@ -89,10 +94,24 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_rate: Annotated[float, _doc("embedding: length of a step on a new event", gt=0, le=10)] = 0.05
     embedding_replay_rate: Annotated[float, _doc("embedding: length of a step on an earlier event", gt=0, le=10)] = 0.03
     embedding_shrink: Annotated[float, _doc("embedding: pull of its vectors towards 0", ge=0, le=1)] = 0.01
+    ease_items: Annotated[int, _doc("EASE is fitted for so many items, those that most users have", ge=2, le=4096)] = 512
+    ease_every: Annotated[int, _doc("EASE is fitted anew after so many changes of profiles", ge=100, le=1_000_000)] = 2000
+    ease_share: Annotated[float, _doc("EASE retires where its items are a smaller part of all profiles", ge=0, le=1)] = 0.4
+    ease_ridge: Annotated[float, _doc("EASE: lambda, the pull of its weights towards 0", gt=0, le=1e9)] = 200.0
+    ease_context: Annotated[int, _doc("EASE looks at so many of the user's newest items", ge=1, le=4096)] = 100
+    ease_decay: Annotated[float, _doc("EASE: weight of an item over that of the next newer one", gt=0, le=1)] = 0.97
 
     # fusion
     fusion: Annotated[Literal["rrf", "weighted", "learned"], _doc("how sources become one list")] = "learned"
-    fusion_rate: Annotated[float, _doc("learned fusion: length of a step", gt=0, le=10)] = 0.08
+    fusion_rate: Annotated[float, _doc("learned fusion: length of a step on the shared weights", gt=0, le=10)] = 1.5
+    fusion_horizon: Annotated[
+        float, _doc("learned fusion: events after which what was learned from one counts 1/e of it", ge=100, le=1e9)
+    ] = 3000.0
+    fusion_prior: Annotated[float, _doc("learned fusion: pull of the first events towards equal weights", gt=0, le=1e6)] = 10.0
+    fusion_context_rate: Annotated[float, _doc("learned fusion: length of a step on a context's weights", ge=0, le=10)] = 0.03
+    context_values: Annotated[
+        int, _doc("learned fusion: distinct name=value pairs of requests with weights of their own", ge=0, le=10_000)
+    ] = 64
     fusion_memory: Annotated[int, _doc("learned fusion: events over which rankings are compared", ge=10, le=1_000_000)] = 500
     newcomer_events: Annotated[int, _doc("an item with fewer events is a newcomer", ge=0, le=1_000_000)] = 5
     newcomer_price: Annotated[

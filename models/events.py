@@ -217,6 +217,17 @@ class ItemVector(Struct, frozen=True, kw_only=True, omit_defaults=True):
     snippet: str = ""  # a line of the newest review, evidence for explanations
 
 
+class ReviewVector(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of `review-vectors` (compacted, keyed by the review's event id): what a review says, float32 little endian. A
+    tombstone takes it back."""
+
+    event_id: str
+    user_id: str
+    vector: bytes  # base64 in JSON; dim * 4 bytes
+    model: str  # fingerprint of the encoder: vectors of two models are never mixed
+    timestamp_ms: int = 0  # of the review
+
+
 # ------------------------------------------------------------------------------------------------ output
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why an item is in a list. `weight` is its part of the score; the weights of an item's reasons sum to its score."""

@@ -223,6 +223,7 @@ WORDS: Final[dict[str, str]] = {
     "follows": "it is often taken after {item}",
     "again": "you came back to it before ({count} times so far)",
     "goes_with": "it is often taken about the same time as {item}",
+    "together": "people who take {item} take it",
     "leads_to": "{item} leads to it",
     "said_alike": "people say of it what they say of {item}",
     "category": "you go for {text}",

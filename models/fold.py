@@ -12,9 +12,11 @@ import numpy as np
 
 from models.catalogue import Catalogue
 from models.config import Config
-from models.events import Interaction, Item, ItemVector
+from models.events import Interaction, Item, ItemVector, ReviewVector
 from models.history import FRESH, KINDS, KNOWN, TOO_OLD, History, Step
 from models.interning import key64
+from models.kept import Kept
+from models.reviewers import Reviewers
 from models.sources.base import Source
 from models.vectors import Vectors
 from models.window import DEAD
@@ -33,20 +35,30 @@ class Follower(Protocol):
     def forget_item(self, item: int) -> None: ...
 
 
-class Fold:
+class Fold(Kept):
     """Applies events to history, catalogue and vectors."""
 
+    kept = ("ignored", "erased", "_spans", "_refusals_to_wait")
+    scratch = ("followers", "step", "_before", "_after", "_taught")
+
     def __init__(
-        self, config: Config, history: History, catalogue: Catalogue, vectors: Vectors, followers: Sequence[Follower]
+        self,
+        config: Config,
+        history: History,
+        catalogue: Catalogue,
+        vectors: Vectors,
+        reviewers: Reviewers,
+        followers: Sequence[Follower],
     ) -> None:
         self.config, self.history, self.catalogue, self.vectors = config, history, catalogue, vectors
+        self.reviewers = reviewers
         self.followers = followers
         self.ignored: dict[str, int] = {"too_old": 0, "item_bound": 0, "erased": 0, "retracted": 0, "forgotten_users": 0}
         """Events (and users) left out, by reason."""
         self.erased: dict[int, int] = {}
         """Hash of an erased user's id -> time of the request: what happened until then stays out, even if it comes late."""
         self.step = Step()
-        self._spans = (0, 0)
+        self._spans = [0, 0]
         self._refusals_to_wait = 0
         self._before = [f.before for f in followers if getattr(type(f), "before", None) is not Source.before]
         self._after = [f.after for f in followers if getattr(type(f), "after", None) is not Source.after]
@@ -96,6 +108,7 @@ class Fold:
         self._make_room(user)
         rating = round((line.rating or 0.0) * 1000)
         history.entering(step, user, item, line.timestamp_ms, KINDS[line.kind], rating)
+        step.context = line.context
         for hook in self._before:
             hook(step)
         history.insert(step, key)
@@ -146,7 +159,7 @@ class Fold:
         if self.history.users.full:
             self._forget_silent(keep=-1)
         user = self.history.user(user_id)
-        self._ensure()
+        self.ensure()
         return user
 
     def _erase(self, user_id: str, timestamp_ms: int) -> bool:
@@ -160,7 +173,7 @@ class Fold:
         user = self.history.users.get(user_id)
         if user >= 0:
             self._forget(user)
-        return later or user >= 0
+        return self.reviewers.forget(user_id) or later or user >= 0
 
     def _forget(self, user: int) -> None:
         """Take back everything of a user, the newest first."""
@@ -199,7 +212,7 @@ class Fold:
         if history.items.full and not self._reclaim_items():
             return -1
         index = history.item(item_id)
-        self._ensure()
+        self.ensure()
         return index
 
     def _reclaim_items(self) -> bool:
@@ -245,9 +258,16 @@ class Fold:
             return False
         return self.vectors.put(index, entry)
 
-    def _ensure(self) -> None:
+    def words(self, entry: ReviewVector) -> bool:
+        """What a review says (see `Reviewers.put`). True if something changed."""
+        if self.erased and entry.timestamp_ms <= self.erased.get(key64(entry.user_id), -1):
+            self.ignored["erased"] += 1
+            return False
+        return self.reviewers.put(entry)
+
+    def ensure(self) -> None:
         """Everybody makes place when the index arrays have grown."""
-        spans = (len(self.history.windows.rows), len(self.history.takers))
+        spans = [len(self.history.windows.rows), len(self.history.takers)]
         if spans != self._spans:
             self._spans = spans
             self.catalogue.ensure(spans[1] - 1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Family, Query, Source
@@ -109,11 +110,8 @@ class Fusion(Protocol):
     def forget_item(self, item: int) -> None:
         """The index will stand for another item."""
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What has been learned, by name."""
 
-
-class ReciprocalRank:
+class ReciprocalRank(Kept):
     """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009): score = sum over sources of weight / (k + rank).
 
     Sources of one family that see the same thing at several time scales vote together: each family's weights sum to the number of
@@ -122,6 +120,7 @@ class ReciprocalRank:
 
     complete = False
     learns = False
+    scratch = ("weights", "_shares")
 
     def __init__(self, config: Config, sources: list[Source]) -> None:
         self.k = config.rrf_k
@@ -146,11 +145,8 @@ class ReciprocalRank:
     def forget_item(self, item: int) -> None:
         """Nothing is known of single items."""
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {}
 
-
-class Weighted:
+class Weighted(Kept):
     """The papers' fusion: alpha * collaborative + beta * (popularity and content) + gamma * text.
 
     Each source's scores are divided by their maximum among the candidates; the weight of a family is divided among its sources.
@@ -158,6 +154,7 @@ class Weighted:
 
     complete = True
     learns = False
+    scratch = ("weights", "_shares")
 
     def __init__(self, config: Config, sources: list[Source]) -> None:
         weight_of = {
@@ -186,9 +183,6 @@ class Weighted:
 
     def forget_item(self, item: int) -> None:
         """Nothing is known of single items."""
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {}
 
 
 def _group(family: Family) -> Family:

@@ -5,10 +5,18 @@ log(1 + 1000 v) / 7 and 10 / (10 + r) with r the candidate's place by this sourc
 own list gets one common place). The candidate itself gives three, centred over the candidates: log(1 + events), log(1 + age),
 log(1 + time since it was last taken), both times counted in positive events.
 
-*Model.* s = f . (w_shared + w_context), p = softmax(s) over the candidates: listwise (ListNet with one relevant item, Cao et al.
-2007). Context is how much is known of the user (0, 1-4, 5-19, 20 or more items). It starts as a sum of scores and reciprocal
-ranks of all sources alike, and every positive event whose item was a candidate is one step of AdaGrad (Duchi et al. 2011) on
--log p(taken), tested before it is learned.
+*Model.* s = f . (w_shared + sum of w_c over the contexts c of the request), p = softmax(s) over the candidates: listwise (ListNet
+with one relevant item, Cao et al. 2007). `models.contexts` says what contexts are. It starts as a sum of scores and reciprocal
+ranks of all sources alike, and every positive event whose item was a candidate is one step on g = d log p(taken) / dw, tested
+before it is learned:
+
+    w_shared += fusion_rate * A^-1 g,  A = fusion_prior * I + the sum of g g', fading with `fusion_horizon` events
+    w_c      += fusion_context_rate * g / sqrt(sum of g^2)  for each context c of the request
+
+The first is the online Newton step (Hazan, Agarwal & Kale 2007) with exponential forgetting: features of one source, and sources
+among themselves, are so much alike that steps along single weights are slow to tell them apart. A is kept (and so is positive
+definite whatever happens), its inverse follows by rank-one updates (Sherman & Morrison 1950) and is worked out anew every
+`REFRESH` steps. The second is AdaGrad (Duchi et al. 2011), for contexts see too few events for a matrix each.
 
 *Shares.* An item's score is p, the estimated probability that the user takes it rather than another candidate. It is divided
 among the sources in proportion to what each adds to s, where it adds.
@@ -19,25 +27,27 @@ learned one is clearly below the best source, that source alone ranks.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
+from models.contexts import SHARED, Contexts
 from models.fusion import Union
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Query, Source
 
 PER_SOURCE: Final = 4
 OWN: Final = 3
-ROWS: Final = 5
-"""Shared weights, and those of four contexts."""
 _LOG: Final = 1.0 / 7.0
 _RANK: Final = 10.0
 _OWN_SCALE: Final = 0.2
-_FIRST_SQUARES: Final = 0.1
+_FIRST_SQUARES: Final = 1.0
+REFRESH: Final = 32
+"""Steps from one inversion of A to the next: rounding errors of the updates between cannot grow."""
 _JUDGED: Final = 10
 """Places of a list that count for the gain."""
 
@@ -80,10 +90,18 @@ def _features(scores: Array, ranks: Array, items: Array, behind: float, clock: i
 
 
 @kernel
-def _softmax(features: Array, count: int, weights: Array, context: int, out: Array) -> None:
+def _together(weights: Array, rows: Array) -> Array:
+    """The shared weights and those of the rows, added up."""
+    total: Array = weights[SHARED].copy()
+    for row in rows:
+        total += weights[row]
+    return total
+
+
+@kernel
+def _softmax(features: Array, count: int, together: Array, out: Array) -> None:
     """p of the candidates into `out` (n,)."""
     width = features.shape[1]
-    together = weights[0] + weights[context]
     highest = -1e300
     for x in range(count):
         s = 0.0
@@ -100,25 +118,44 @@ def _softmax(features: Array, count: int, weights: Array, context: int, out: Arr
 
 
 @kernel
-def _learn(features: Array, count: int, weights: Array, squares: Array, context: int, taken: int, p: Array, rate: float) -> None:
-    """One step of AdaGrad on -log p(taken)."""
+def _learn(
+    features: Array, count: int, weights: Array, squares: Array, rows: Array, taken: int, p: Array, rate: float,
+    context_rate: float, matrix: Array, inverse: Array, keep: float, prior: float,
+) -> None:  # fmt: skip
+    """One step towards p(taken) = 1: of Newton on the shared weights, of AdaGrad on those of the rows."""
     width = features.shape[1]
-    gradient = np.zeros(width)
+    g = np.zeros(width)
     for x in range(count):
         error = (1.0 if x == taken else 0.0) - p[x]
         for k in range(width):
-            gradient[k] += error * features[x, k]
+            g[k] += error * features[x, k]
+    _follow(matrix, inverse, g, keep, prior)
     for k in range(width):
-        g = gradient[k]
-        for row in (0, context):
-            squares[row, k] += g * g
-            weights[row, k] += rate * g / np.sqrt(squares[row, k])
+        weights[SHARED, k] += rate * np.dot(inverse[k], g)
+    for row in rows:
+        for k in range(width):
+            squares[row, k] += g[k] * g[k]
+            weights[row, k] += context_rate * g[k] / np.sqrt(squares[row, k])
 
 
 @kernel
-def _divide(features: Array, count: int, weights: Array, context: int, p: Array, shares: Array) -> None:
+def _follow(matrix: Array, inverse: Array, g: Array, keep: float, prior: float) -> None:
+    """A = keep A + (1 - keep) prior I + g g'; its inverse follows without the part of the prior (see `REFRESH`)."""
+    width = len(g)
+    pull = np.dot(inverse, g)
+    scale = keep + np.dot(g, pull)
+    for i in range(width):
+        for j in range(i + 1):
+            inverse[i, j] = (inverse[i, j] - pull[i] * pull[j] / scale) / keep
+            inverse[j, i] = inverse[i, j]
+            matrix[i, j] = keep * matrix[i, j] + g[i] * g[j]
+            matrix[j, i] = matrix[i, j]
+        matrix[i, i] += (1.0 - keep) * prior
+
+
+@kernel
+def _divide(features: Array, count: int, together: Array, p: Array, shares: Array) -> None:
     """p of each candidate divided among the sources that add to its score."""
-    together = weights[0] + weights[context]
     sources = shares.shape[0]
     for x in range(count):
         total = 0.0
@@ -149,24 +186,39 @@ def _alone(scores: Array, source: int, shares: Array) -> None:
             shares[s, x] = scores[s, x] / total if s == source and total > 0.0 else 0.0
 
 
-def context_of(items: int) -> int:
-    """The row of weights for a user of so many items."""
-    return 1 + int(items >= 1) + int(items >= 5) + int(items >= 20)
+class Side(Kept):
+    """What is learned for lists of one kind. `weights` (rows, 4 S + 3): row 0 is shared, the others belong to contexts."""
 
+    kept = ("weights", "squares", "matrix", "inverse", "steps", "gains", "tested")
 
-class Side:
-    """What is learned for lists of one kind. `weights` (5, 4 S + 3): row 0 is shared, the others belong to contexts."""
-
-    def __init__(self, sources: int, memory: int) -> None:
+    def __init__(self, config: Config, sources: int, rows: int) -> None:
         width = PER_SOURCE * sources + OWN
-        self.weights: npt.NDArray[np.float64] = np.zeros((ROWS, width))
-        self.weights[0, 0 : width - OWN : PER_SOURCE] = 0.5
-        self.weights[0, 1 : width - OWN : PER_SOURCE] = 1.0
-        self.squares: npt.NDArray[np.float64] = np.full((ROWS, width), _FIRST_SQUARES)
+        self.config = config
+        self.weights: npt.NDArray[np.float64] = np.zeros((rows, width))
+        self.weights[SHARED, 0 : width - OWN : PER_SOURCE] = 0.5
+        self.weights[SHARED, 1 : width - OWN : PER_SOURCE] = 1.0
+        self.squares: npt.NDArray[np.float64] = np.full((rows, width), _FIRST_SQUARES)
+        self.matrix: npt.NDArray[np.float64] = config.fusion_prior * np.eye(width)
+        """A of the module, (4 S + 3, 4 S + 3)."""
+        self.inverse: npt.NDArray[np.float64] = np.eye(width) / config.fusion_prior
+        self.steps = 0
         self.gains: npt.NDArray[np.float64] = np.zeros(sources + 1)
         """Moving average of the gain of each source alone, and of the learned ranking last."""
-        self.memory = memory
+        self.memory = config.fusion_memory
         self.tested = 0
+
+    def learn(
+        self, features: npt.NDArray[np.float64], n: int, rows: npt.NDArray[np.int64], taken: int, p: npt.NDArray[np.float64]
+    ) -> None:
+        """One step: candidate `taken` of `n` was taken, `p` were the probabilities."""
+        config = self.config
+        if self.steps % REFRESH == 0 and self.steps:
+            self.inverse = np.linalg.inv(self.matrix).astype(np.float64)
+        self.steps += 1
+        _learn(
+            features, n, self.weights, self.squares, rows, taken, p, config.fusion_rate, config.fusion_context_rate,
+            self.matrix, self.inverse, 1.0 - 1.0 / config.fusion_horizon, config.fusion_prior,
+        )  # fmt: skip
 
     def judge(self, ranks: npt.NDArray[np.int64]) -> None:
         """Average the gain: `ranks` (S + 1,) are the places of the taken item by each source and by the learned ranking, -1 for
@@ -186,17 +238,20 @@ class Side:
         return best if self.gains[-1] < self.gains[best] - margin else None
 
 
-class Learned:
+class Learned(Kept):
     """See the module. Lists with the user's own items and lists without them are different problems, each has its `Side`."""
 
     complete = True
     learns = True
+    kept = ("new", "again", "contexts", "clock", "events", "first", "last")
+    scratch = ("_features", "_p", "_shares")
+    gradient = True
 
     def __init__(self, config: Config, sources: list[Source]) -> None:
-        self.rate = config.fusion_rate
         self.behind = 2.0 * config.candidates
         self.count = len(sources)
-        self.new, self.again = (Side(len(sources), config.fusion_memory) for _ in range(2))
+        self.contexts = Contexts(config.context_values)
+        self.new, self.again = (Side(config, len(sources), self.contexts.count) for _ in range(2))
         self.clock = 0
         """Positive events so far."""
         self.events: npt.NDArray[np.int64] = np.zeros(16, np.int64)
@@ -217,9 +272,9 @@ class Learned:
         if best is not None and union.counts[best] > 0:
             _alone(union.scores, best, shares)
             return shares
-        context = context_of(len(query.profile))
-        _softmax(self._features, n, side.weights, context, self._p)
-        _divide(self._features, n, side.weights, context, self._p, shares)
+        together = _together(side.weights, self.contexts.rows(query))
+        _softmax(self._features, n, together, self._p)
+        _divide(self._features, n, together, self._p, shares)
         return shares
 
     # -------------------------------------------------------------------------------------------- learning
@@ -230,11 +285,12 @@ class Learned:
         if not len(places):
             side.judge(np.full(self.count + 1, -1))
             return
-        place, context = int(places[0]), context_of(len(query.profile))
-        _softmax(self._features, n, side.weights, context, self._p)
+        self.contexts.meet(query.context)
+        place, rows = int(places[0]), self.contexts.rows(query)
+        _softmax(self._features, n, _together(side.weights, rows), self._p)
         own = self._p[:n]
         side.judge(np.append(union.ranks[:, place] - 1, int((own > own[place]).sum())))
-        _learn(self._features, n, side.weights, side.squares, context, place, self._p, self.rate)
+        side.learn(self._features, n, rows, place, self._p)
 
     def note(self, taken: int) -> None:
         if self.events[taken] == 0:
@@ -263,10 +319,3 @@ class Learned:
     def forget_item(self, item: int) -> None:
         if item < len(self.events):
             self.events[item] = self.first[item] = self.last[item] = 0
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        learned = {"clock": np.array([self.clock]), "events": self.events, "first": self.first, "last": self.last}
-        for name, side in (("new", self.new), ("again", self.again)):
-            learned |= {f"{name}_weights": side.weights, f"{name}_squares": side.squares, f"{name}_gains": side.gains}
-            learned[f"{name}_tested"] = np.array([side.tested])
-        return learned

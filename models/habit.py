@@ -6,12 +6,10 @@ earlier event of the same kind in the user's window (a click after a click; a pu
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from models.history import History
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array
 from models.sources.base import Step
@@ -32,9 +30,12 @@ def _returns(data: Array, rows: Array, user: int, item: int, kind: int) -> int:
     return 0 if rows[user].size > 0 else -1
 
 
-class Habit:
+class Habit(Kept):
     """Follows the fold (see `fold.Follower`). A moving average depends a little on the order in which users come: it is no part
     of the exact state."""
+
+    kept = ("rate", "events")
+    gradient = True
 
     def __init__(self, history: History, returning: float) -> None:
         self.history = history
@@ -72,7 +73,3 @@ class Habit:
 
     def forget_item(self, item: int) -> None:
         """A rate belongs to no item."""
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What has been learned, by name."""
-        return {"rate": np.array([self.rate]), "events": np.array([self.events])}

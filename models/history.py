@@ -11,6 +11,7 @@ never seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from models import window as kernels
 from models.config import Config
 from models.interning import Interner
+from models.kept import Kept, Value
 from models.rows import Array, RowPool, grown, release
 from models.takers import Takers
 from models.window import DEAD, EVENT, PROFILE, WEIGHT_ONE
@@ -37,7 +39,7 @@ TOO_OLD: Final = 3
 class Step:
     """One event that enters (`sign` 1) or leaves (`sign` -1) a window. One object is used again for every step."""
 
-    __slots__ = ("item", "joined", "kind", "left", "positive", "rating", "sign", "timestamp_ms", "user", "weight")
+    __slots__ = ("context", "item", "joined", "kind", "left", "positive", "rating", "sign", "timestamp_ms", "user", "weight")
 
     def __init__(self) -> None:
         self.user = self.item = 0
@@ -48,11 +50,18 @@ class Step:
         self.sign = 1
         self.positive = False  # whether the event speaks for its item
         self.joined = False  # the item has become one of the user's profile (known after the step)
+        self.context: Mapping[str, str] | None = None  # what the event says of where it happened; not remembered
         self.left = False  # the item has left the user's profile (known after the step)
 
 
-class History:
+class History(Kept):
     """Windows and profiles of all users, and per item how many events and users there are."""
+
+    kept = (
+        "users", "items", "windows", "profiles", "item_events", "takers", "inverse_root", "users_of", "now_ms", "events",
+        "_steps_free",
+    )  # fmt: skip
+    scratch = ("_slot", "_entries", "weights")
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -97,6 +106,10 @@ class History:
             self.users_of.ensure(len(self.item_events))
             self._slot = np.full(len(self.item_events), -1, np.int32)
         return index
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        super().restore(saved)
+        self._slot = np.full(len(self.item_events), -1, np.int32)
 
     # -------------------------------------------------------------------------------------------- reading
     def window(self, user: int) -> Array:
@@ -145,7 +158,7 @@ class History:
         step.user, step.item, step.timestamp_ms, step.kind, step.rating = user, item, timestamp_ms, kind, rating
         step.positive = kind != REVIEW or rating >= self.positive_rating
         step.weight = int(self.weights[kind]) if step.positive else 0
-        step.sign, step.joined, step.left = 1, False, False
+        step.sign, step.joined, step.left, step.context = 1, False, False, None
 
     def leaving(self, step: Step, user: int, position: int) -> None:
         """Describe the event at `position`, which is about to leave."""

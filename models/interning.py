@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept, Saved, Value, fitting
 from models.rows import grown
 
 
@@ -15,11 +17,13 @@ def key64(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-class Interner:
+class Interner(Kept):
     """Text id <-> index 0, 1, 2, ... At most `bound` ids; the index of a released id is used again.
 
     `keys[index]` is `key64` of the id: what breaks ties, so that lists do not depend on the order of arrival.
     """
+
+    kept = ("names", "keys", "_index", "_free")
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
@@ -92,3 +96,15 @@ class Interner:
     def sorted_indices(self) -> list[int]:
         """All indices by the order of their ids."""
         return [self._index[name] for name in sorted(self._index)]
+
+    def save(self) -> Saved:
+        """The index goes as the order of its entries: ids are released, and places given again, in that order."""
+        order = np.fromiter(self._index.values(), np.int32, len(self._index))
+        return {"names": self.names, "keys": self.keys, "order": order, "free": self._free}
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        self.names = fitting("names", saved, self.names)
+        self.keys = fitting("keys", saved, self.keys)
+        self._free = fitting("free", saved, self._free)
+        order = fitting("order", saved, np.zeros(0, np.int32))
+        self._index = {self.name(index): index for index in order.tolist()}

@@ -9,11 +9,12 @@ from then on it is an approximation and no part of the exact state.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, RowPool, class_of, give, grown, take
 
@@ -216,8 +217,10 @@ def count_pairs(
     return -1
 
 
-class Pairs:
+class Pairs(Kept):
     """The table and its growth."""
+
+    kept = ("pool", "overflowed", "totals")
 
     def __init__(self, max_pairs: int, max_neighbours: int) -> None:
         self.pool = RowPool(PAIR, max_pairs)
@@ -256,7 +259,3 @@ class Pairs:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
         return {"pair_cells": (self.pool.used, self.pool.max_cells)}
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The state, by name."""
-        return {"pairs": self.pool.data[: self.pool.used], "rows": self.pool.rows, "overflowed": self.overflowed}

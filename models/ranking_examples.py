@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from models.evaluation.metrics import MISS
 from models.evaluation.plan import Plan
-from models.events import Event, Item, ItemVector
+from models.events import Event, Item, ItemVector, ReviewVector
 from models.recommender import Recommender
 from models.text_ranking import ItemTexts, recent
 
@@ -47,24 +47,23 @@ def replay(
     candidates: int,
     history: int,
     say: Callable[[Event], str],
-    vector: Callable[[Event | Item], ItemVector | None] | None = None,
+    vectors: Callable[[Event | Item], Sequence[ItemVector | ReviewVector]] | None = None,
     catalogue: Iterable[Item] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[Example]:
     """An example for each scored event of the plan, in order.
 
     The best `candidates` of the fused list are offered; the query is made of the user's newest `history` items. `say` gives the
-    line about its item that an event brings (empty: none), `vector` the item's new vector. Memory: the texts of all lists in
-    which what was taken was offered.
+    line about its item that an event brings (empty: none), `vectors` those that its words change. Memory: the texts of all
+    lists in which what was taken was offered.
     """
     texts, numbers = ItemTexts(), dict[str, int]()
     out: list[Example] = []
 
     def learn(event: Event | Item) -> None:
-        changed = vector(event) if vector is not None else None
-        if changed is not None:
-            model.learn(changed)
         model.learn(event)
+        for changed in vectors(event) if vectors is not None else ():
+            model.learn(changed)  # after the event: the fusion must not be taught with what the event itself says
 
     for item in catalogue:
         texts.entry(item)

@@ -12,24 +12,29 @@ its `predict_one` makes rows for whom it does not know.
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from river import optim, reco
+from river import optim, reco, stats
 from river.optim import initializers
 
 from models.config import Config
 from models.history import REVIEW, History, Step
+from models.kept import Kept, Saved, Value, fitting
 from models.rows import grown
 
+_GENERATOR: Final = "MT19937"
+"""What numpy calls the generator that river uses."""
 UNKNOWN = 3.0
 """The middle of the scale: what is expected before the first rating."""
 
 
-class Ratings:
+class Ratings(Kept):
     """Follows the steps of the history (see `fold.Follower`)."""
+
+    kept = ("total", "count", "item_sum", "item_count", "factors")
 
     def __init__(self, config: Config, history: History) -> None:
         self.config, self.history = config, history
@@ -119,15 +124,12 @@ class Ratings:
         bound = self.factors.bound
         return {"factor_users": (len(self.factors.users), bound), "factor_items": (len(self.factors.items), bound)}
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The exact part, by name."""
-        span = self.history.items.span
-        sums = {"item_sum": self.item_sum[:span], "item_count": self.item_count[:span]}
-        return {**sums, "total": np.array([self.total, self.count])}
 
-
-class Factors:
+class Factors(Kept):
     """river's BiasedMF with bounds."""
+
+    kept = ("users", "items", "model")
+    gradient = True
 
     def __init__(self, config: Config) -> None:
         self.bound = config.max_factor_rows
@@ -172,10 +174,35 @@ class Factors:
         self.model.i_biases.pop(item, None)
         self.model.i_latents.pop(item, None)
 
-    def checksum(self) -> str:
-        """Fingerprint of what was learned by gradient steps."""
-        sha = hashlib.sha256()
-        for biases, latents in ((self.model.u_biases, self.model.u_latents), (self.model.i_biases, self.model.i_latents)):
-            for index in sorted(biases):
-                sha.update(np.array([index, biases[index]]).tobytes() + np.asarray(latents[index], np.float64).tobytes())
-        return sha.hexdigest()
+    def save(self) -> Saved:
+        """The rows of both sides, the running mean and where the generator of new rows stands."""
+        model = self.model
+        saved: Saved = {"mean": np.array([model.global_mean.n, model.global_mean.get()])}
+        for side, biases, latents in self._sides():
+            saved[f"{side}.index"] = np.fromiter(latents, np.int64, len(latents))
+            saved[f"{side}.bias"] = np.array([biases[index] for index in latents], np.float64)
+            saved[f"{side}.latent"] = np.array([*latents.values()], np.float64).reshape(len(latents), model.n_factors)
+        _, key, place, has_normal, normal = model.latent_initializer._rng.get_state()
+        return saved | {"random.key": key, "random.place": place, "random.has_normal": has_normal, "random.normal": normal}
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        model = self.model
+        count, mean = fitting("mean", saved, np.zeros(2)).tolist()
+        model.global_mean = stats.Mean._from_state(count, mean)
+        for side, biases, latents in self._sides():
+            index = fitting(f"{side}.index", saved, np.zeros(0, np.int64)).tolist()
+            biases.clear()
+            biases.update(zip(index, fitting(f"{side}.bias", saved, np.zeros(0)).tolist(), strict=True))
+            latents.clear()
+            latents.update(zip(index, fitting(f"{side}.latent", saved, np.zeros((0, 0))), strict=True))
+        self.users, self.items = set(model.u_latents), set(model.i_latents)
+        key = fitting("random.key", saved, np.zeros(0, np.uint32))
+        rest = [fitting(f"random.{name}", saved, None) for name in ("place", "has_normal", "normal")]
+        model.latent_initializer._rng.set_state((_GENERATOR, key, *rest))
+
+    def _sides(self) -> list[tuple[str, dict[int, float], dict[int, Any]]]:
+        """river's dictionaries: name, biases, factors."""
+        return [
+            ("users", self.model.u_biases, self.model.u_latents),
+            ("items", self.model.i_biases, self.model.i_latents),
+        ]

@@ -19,17 +19,21 @@ from models.asking import Asking
 from models.catalogue import Catalogue
 from models.config import Config
 from models.digest import digest
-from models.events import Erasure, Event, Interaction, Item, ItemVector, Recommended
+from models.events import Erasure, Event, Interaction, Item, ItemVector, Recommended, ReviewVector
 from models.fold import Fold
 from models.habit import Habit
 from models.history import History
+from models.kept import Kept, Value, under
 from models.newcomers import Newcomers
 from models.ratings import Ratings
 from models.rerank import Rerank, Reranked, noted
+from models.reviewers import Reviewers
+from models.snapshot import checksum
 from models.sources.base import Query, State
 from models.sources.item_cf import ItemCF
 from models.sources.user_cf import UserCF
 from models.taste import taste
+from models.together import Together
 from models.training import Trainer
 from models.vectors import Vectors
 
@@ -39,7 +43,7 @@ MAX_LIST = 1000
 """The longest list that can be asked for."""
 
 
-class Recommender:
+class Recommender(Kept):
     """Online recommendations from clicks, purchases and reviews. See the module; `Config` has every parameter and bound.
 
     >>> from models import Click, Recommender
@@ -50,13 +54,18 @@ class Recommender:
     ['dune']
     """
 
+    kept = ("history", "catalogue", "vectors", "ratings", "together", "reviewers", "sources", "fusion", "habit", "fold")
+
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
         self.history = History(self.config)
         self.catalogue = Catalogue(self.config, self.history)
         self.vectors = Vectors(self.config)
         self.ratings = Ratings(self.config, self.history)
-        self.sources = sources.build(State(self.config, self.history, self.catalogue, self.vectors))
+        self.together, self.reviewers = Together(self.config, self.history), Reviewers(self.config, self.history)
+        self.sources = sources.build(
+            State(self.config, self.history, self.catalogue, self.vectors, self.together, self.reviewers)
+        )
         self.fusion = fusion.build(self.config, self.sources)
         self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
         self.newcomers = Newcomers(self.config, self.history)
@@ -64,12 +73,12 @@ class Recommender:
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources, self.habit)
         self.trainer = Trainer(self.asking, self.fusion, self.history)
         self.fold = Fold(
-            self.config, self.history, self.catalogue, self.vectors,
-            [*self.sources, self.ratings, self.asking, self.trainer, self.habit],
+            self.config, self.history, self.catalogue, self.vectors, self.reviewers,
+            [self.together, self.reviewers, *self.sources, self.ratings, self.asking, self.trainer, self.habit],
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- learning
-    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector, *, train: bool = True) -> bool:
+    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector | ReviewVector, *, train: bool = True) -> bool:
         """Take one event in. True if the state changed; an event that is known already changes nothing.
 
         With `train` off the fusion does not learn from this event, which saves the cost of a list; the exact state and the
@@ -83,11 +92,17 @@ class Recommender:
             return self.fold.entry(event)
         if isinstance(event, ItemVector):
             return self.fold.vector(event)
+        if isinstance(event, ReviewVector):
+            return self.fold.words(event)
         return self.fold.interaction(Interaction.of(event))
 
     def remove_item(self, item_id: str) -> bool:
         """The item left the catalogue: it is not recommended until it comes back by an `Item`. True if that is news."""
         return self.fold.removed(item_id)
+
+    def remove_review(self, event_id: str) -> bool:
+        """What a review said is taken back (its rating is, by an event that retracts it). True if that is news."""
+        return self.reviewers.drop(event_id)
 
     # -------------------------------------------------------------------------------------------- lists
     def recommend(
@@ -98,14 +113,16 @@ class Recommender:
         context: Mapping[str, str] | None = None,
         near: Sequence[tuple[str, float]] | None = None,
         repeats: bool | None = None,
+        at_ms: int | None = None,
     ) -> list[Recommended]:
         """At most `n` (1..1000) items, the best first, with score, shares and reasons. An unknown user gets what is popular.
 
         `context` is what is known of the request, as in the events; `near` are item ids and scores of an outside search by
         `taste` (None: the newest vectors are compared here); `repeats` says whether the user's own items may come again
-        (None: as configured). Only reads.
+        (None: as configured); `at_ms` is the event time of the request (None: that of the newest event of the log). Only reads.
         """
-        return self._list(self.asking.query(user_id, _length(n), context=context, near=near, repeats=repeats), n)
+        query = self.asking.query(user_id, _length(n), context=context, near=near, repeats=repeats, at_ms=at_ms)
+        return self._list(query, n)
 
     def popular(self, n: int = 10) -> list[Recommended]:
         """The list for strangers."""
@@ -128,10 +145,16 @@ class Recommender:
         return self.newcomers.seat(ranked, items, shares, query, n) if self.fusion.learns else ranked
 
     def lists(
-        self, user_id: str, n: int = 10, *, context: Mapping[str, str] | None = None, repeats: bool | None = None
+        self,
+        user_id: str,
+        n: int = 10,
+        *,
+        context: Mapping[str, str] | None = None,
+        repeats: bool | None = None,
+        at_ms: int | None = None,
     ) -> dict[str, list[str]]:
         """Item ids by name of the source, and `fused`: what evaluation compares. Only reads."""
-        query = self.asking.query(user_id, _length(n), context=context, repeats=repeats)
+        query = self.asking.query(user_id, _length(n), context=context, repeats=repeats, at_ms=at_ms)
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
         name = self.history.items.name
@@ -178,8 +201,18 @@ class Recommender:
     # -------------------------------------------------------------------------------------------- the state
     def digest(self) -> str:
         """SHA-256 of the exact state, hexadecimal: equal for equal logs, however partitions interleaved (see `digest`)."""
-        pairs = self._source(ItemCF)
-        return digest(self.history, pairs.pairs if pairs else None, self.ratings)
+        return digest(self.history, self.together.pairs if self.together.wanted else None, self.ratings)
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        self.history.restore(under(saved, "history"))
+        self.fold.ensure()  # scratch reaches as far as the ids; what is state is replaced below
+        for path, part in self.parts().items():
+            if part is not self.history:
+                part.restore(under(saved, path))
+
+    def checksum(self) -> str:
+        """Fingerprint of what gradient steps have learned, hexadecimal: equal where the same events came in the same order."""
+        return checksum(self.learned())
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held beside its bound, by name."""
@@ -191,7 +224,8 @@ class Recommender:
             "profile_cells": (history.profiles.used, config.max_events),
             "erasures": (len(self.fold.erased), config.max_erasures),
         }
-        sizes |= self.catalogue.sizes() | self.vectors.sizes() | self.ratings.sizes()
+        sizes |= self.catalogue.sizes() | self.vectors.sizes() | self.ratings.sizes() | self.together.sizes()
+        sizes |= self.reviewers.sizes()
         for source in self.sources:
             sizes |= source.sizes()
         return sizes

@@ -22,6 +22,7 @@ from models.catalogue import Catalogue
 from models.config import Config
 from models.events import Evidence, Recommended
 from models.history import History
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array
 from models.rulebook import RuleBook
@@ -85,8 +86,10 @@ class Reranked(NamedTuple):
     `Config.rerank_price`."""
 
 
-class Rerank:
+class Rerank(Kept):
     """The stage between fusion and explanation. Holds nothing but what it was given; only reads."""
+
+    scratch = ("rules", "_book", "_no_similarity")
 
     def __init__(self, config: Config, history: History, catalogue: Catalogue, vectors: Vectors) -> None:
         self.config, self.history, self.catalogue, self.vectors = config, history, catalogue, vectors

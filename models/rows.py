@@ -10,11 +10,13 @@ A pool is three arrays, which is also how kernels take it:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept, Saved, Value, fitting
 from models.kernel import kernel
 
 Array = npt.NDArray[Any]
@@ -112,8 +114,10 @@ def release(rows: Array, free: Array, r: int) -> None:
     rows[r].size = 0
 
 
-class RowPool:
+class RowPool(Kept):
     """The arrays of a pool and their growth. At most `max_cells` cells."""
+
+    kept = ("data", "rows", "free")
 
     def __init__(self, dtype: npt.DTypeLike, max_cells: int) -> None:
         self.data: Array = np.zeros(min(1024, max_cells), dtype)
@@ -154,3 +158,18 @@ class RowPool:
         """The used cells of row `r`, a view."""
         start, _, size = self.rows.item(r)  # as one tuple: by far the fastest way to read a record
         return self.data[start : start + size]
+
+    def save(self) -> Saved:
+        """Of the lists of free blocks as much as was ever in use."""
+        return {"data": self.data, "rows": self.rows, "free": self.free[:, : self._longest + 1], "width": self.free.shape[1]}
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        self.data, self.rows = fitting("data", saved, self.data), fitting("rows", saved, self.rows)
+        used = fitting("free", saved, self.free)
+        self.free = np.zeros((CLASSES + 1, fitting("width", saved, 0)), np.int64)
+        self.free[:, : used.shape[1]] = used
+
+    @property
+    def _longest(self) -> int:
+        """Length of the longest list of free blocks so far."""
+        return int(self.free[0, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, RowPool, reserve
 
@@ -38,8 +39,10 @@ def leave(data: Array, rows: Array, item: int, user: int) -> None:
             return
 
 
-class Takers:
+class Takers(Kept):
     """At most `bound` users per item, the most recent to come, and `max_cells` in all (4 bytes each)."""
+
+    kept = ("pool", "displaced")
 
     def __init__(self, bound: int, max_cells: int) -> None:
         self.bound = bound

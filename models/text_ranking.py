@@ -20,6 +20,7 @@ import msgspec
 
 from models.events import Evidence, Item, ItemVector, Recommended
 from models.history import History
+from models.kept import Kept
 
 TITLE_CHARS: Final = 150
 SNIPPET_CHARS: Final = 250
@@ -34,12 +35,14 @@ class Ranker(Protocol):
         """A finite score for each candidate, the larger the better; any scale. May raise; then the order stands as it is."""
 
 
-class ItemTexts:
+class ItemTexts(Kept):
     """A title and a line about each item, for the `max_items` that changed last (at most 400 characters each).
 
     The line is the newest thing said about it (as it comes with the item's vector, and goes with it), else how its description
     begins.
     """
+
+    kept = ("_titles", "_described", "_said")
 
     def __init__(self, max_items: int = 200_000) -> None:
         self.max_items = max_items

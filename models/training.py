@@ -32,7 +32,8 @@ class Trainer:
         self.fusion.note(step.item)
 
     def _learn(self, step: Step, *, repeats: bool) -> None:
-        query = self.asking.query(self.history.users.name(step.user), 1, repeats=repeats)
+        user, at_ms = self.history.users.name(step.user), step.timestamp_ms
+        query = self.asking.query(user, 1, context=step.context, repeats=repeats, at_ms=at_ms)
         if query.seen[step.item] != query.stamp:
             self.fusion.learn(self.asking.candidates(query, complete=self.fusion.complete), query, step.item)
 

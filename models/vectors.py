@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
 from models.events import ItemVector
+from models.kept import Kept
 from models.rows import grown
 
 FIXED = 1 << 30
 """The sum of all vectors is kept in integers of 2**-30, so that it is the same in whatever order they came."""
 
 
-class Vectors:
+class Vectors(Kept):
     """Unit vectors by item, the newest last, at most `max_vectors`; beyond that the one not changed for longest leaves.
 
     Rows `0 .. count-1` of `matrix` (count, dim) are in no order; `row_of[item]` is an item's row or -1, `item_of[row]` its item.
     """
+
+    kept = (
+        "model", "dim", "count", "version", "evicted", "matrix", "item_of", "row_of", "total", "snippets", "recent",
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         self.bound = config.max_vectors
@@ -127,10 +131,6 @@ class Vectors:
             self.matrix = np.zeros((16, self.dim), np.float32)
             self.total = np.zeros(self.dim, np.int64)
         return (vector / norm).astype(np.float32)
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The state, by name."""
-        return {"matrix": self.matrix[: self.count], "item_of": self.item_of[: self.count], "total": self.total}
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""

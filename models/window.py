@@ -174,8 +174,8 @@ def enter(
     inverse_root: Array, positive_rating: int, most_users: int,
     user: int, item: int, ts: int, key: np.uint64, kind: int, rating: int,
 ) -> int:  # fmt: skip
-    """An event enters a window. 1 if its item joined the profile (2: and displaced the oldest of its `most_users` users), -1 if it
-    left, else 0."""
+    """An event enters a window. 1 if its item joined the profile (2: and displaced the oldest of its `most_users` users), -1 if
+    it left, else 0."""
     insert(data, rows, free, user, item, ts, key, kind, rating)
     item_events[item] += 1
     return _follow(

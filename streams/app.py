@@ -19,25 +19,32 @@ from models import events
 from models.events import Reason, Refusal
 from models.text_ranking import ItemTexts
 from models.warm import warm_up
-from streams import clock, transport
+from streams import clock, logs, transport
 from streams.attribute import Attribute
 from streams.embed import Embedder, ItemVectorRecord, MalformedLine, decode
+from streams.health import Health, serve
 from streams.ingest import Ingest, Outbox, refuse
 from streams.language_ranker import create_ranker
 from streams.language_stage import LanguageStage
 from streams.learn import Learner
-from streams.metrics import Metrics, lag_family, replica_family, size_families
+from streams.live_quality import LiveQuality
+from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 from streams.recommend import Hits, Recommend
-from streams.replica import Replica
+from streams.replica import Replica, extent
 from streams.settings import ROLES, Settings
+from streams.snapshots import Snapshots
+from streams.status import Snapshot, render
 from streams.text_encoder import TextEncoder, create_encoder
 from streams.transport import OutRecord
 from streams.vector_store import VectorStore, VectorStoreError, VectorStoreUnavailable
+from streams.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 1.0
-"""How often readiness and the strangers' list are looked at."""
+"""How often the strangers' list and the number of points are looked at."""
+REFRESH_S: Final = 5.0
+"""How often the gauges of live quality are brought up to date."""
 
 
 class Worker:
@@ -59,9 +66,13 @@ class Worker:
         self.embedder: Embedder | None = None
         self.store: VectorStore | None = None
         self.language: LanguageStage | None = None
+        self.snapshots: Snapshots | None = None
         self._embedder_ready = asyncio.Event()
+        self._started_ms = clock.now_ms()
         self._add_agents()
+        self.vitals = Vitals(self.app, self.metrics, self.replica, self._embedder_ready if "embed" in self.roles else None)
         self.app.task(self._start_parts)
+        self.app.task(self._save_now_and_then)
         self.app.timer(WATCH_S)(self._watch)
         self.metrics.watch(self._collect)
 
@@ -74,6 +85,9 @@ class Worker:
         if "recommend" in self.roles:
             self.learner = learner = Learner(self.settings, self.metrics)
             self.replica = Replica(self.settings.connection, learner.applies(), pace_s=self.settings.pace_ms / 1000)
+            learner.quality = LiveQuality(self.settings, self.metrics, learner, self.replica.ready.is_set)
+            self.app.on_partitions_assigned.connect(self._take_over)
+            self.app.timer(REFRESH_S)(self._refresh)
             attribute = Attribute(self.settings, self.metrics, learner, self.produce)
             near = self._near if self.settings.qdrant_url else None
             self.recommend = Recommend(self.settings, self.metrics, learner, attribute, self.replica, self.produce, near)
@@ -121,6 +135,9 @@ class Worker:
             else:
                 lines.append(record)
         await self.embedder.handle(lines)
+        now = clock.now_ms()
+        for record in lines:
+            self.metrics.text_delay.observe(max(0, now - record.timestamp) / 1000)
         await outbox.send(self.produce)
 
     async def _publish(self, vectors: list[ItemVectorRecord]) -> None:
@@ -163,7 +180,6 @@ class Worker:
 
     async def _watch(self) -> None:
         try:
-            self.metrics.ready.set(float(self.ready))
             if self.recommend is not None and self.replica is not None and self.ready:
                 await self.recommend.popular(self._owns, self.replica.folded(self.settings.topic("interactions")))
             if self.embedder is not None and self._embedder_ready.is_set():
@@ -176,12 +192,44 @@ class Worker:
         except Exception as problem:
             transport.die(f"the watch failed: {problem}", problem)
 
+    async def _save_now_and_then(self) -> None:
+        try:
+            if self.snapshots is not None:
+                await self.snapshots.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as problem:
+            transport.die(f"the snapshots failed: {problem}", problem)
+
     @property
     def ready(self) -> bool:
-        """The replica has caught up with where the log ended at the start, and the group has settled."""
-        caught_up = self.replica is None or self.replica.ready.is_set()
-        embedding = self.embedder is None or self._embedder_ready.is_set()
-        return caught_up and embedding and not self.app.rebalancing and bool(self.app.consumer.assignment())
+        """Whether this process can do its work now (see `vitals`)."""
+        return self.vitals.ready
+
+    def _status(self) -> str:
+        return render(
+            Snapshot(
+                settings=self.settings,
+                roles=self.roles,
+                started_ms=self._started_ms,
+                conditions=self.vitals.conditions(),
+                done=transport.places(self.app),
+                folded=self.replica.places() if self.replica is not None else {},
+                agents=transport.stats(self.app),
+                sizes=self.learner.sizes() if self.learner is not None else {},
+                left_out=self.learner.model.ignored() if self.learner is not None else {},
+                remembered=logs.recent().lines(),
+            )
+        )
+
+    async def _take_over(self, _: Any, assigned: Iterable[Any], **__: Any) -> None:
+        if self.learner is not None and self.learner.quality is not None:
+            topic = self.settings.topic("interactions")
+            self.learner.quality.own(tp.partition for tp in assigned if tp.topic == topic)
+
+    async def _refresh(self) -> None:
+        if self.learner is not None and self.learner.quality is not None:
+            self.learner.quality.refresh()
 
     def _owns(self, partition: int) -> bool:
         topic = self.settings.topic("interactions")
@@ -190,6 +238,7 @@ class Worker:
     def _collect(self) -> Iterable[Metric]:
         """Read when somebody scrapes."""
         yield lag_family(transport.lag(self.app))
+        yield from owned_family(transport.owned(self.app), self.settings.partitions)
         if self.replica is not None and self.learner is not None:
             yield replica_family(self.replica.lag())
             yield from size_families(self.learner.sizes())
@@ -203,11 +252,27 @@ class Worker:
             gc.freeze()  # what was imported and compiled is never garbage: looking through it would cost lists their time
             log.info("the model's kernels were ready after %.1f s", time.perf_counter() - started)
 
-    def run(self) -> int:
-        """Until a signal or a failure; returns the exit code."""
+    def _restore(self, *, rebuild: bool) -> None:
+        """Before Kafka counts on us as well: reading a snapshot takes seconds."""
+        if self.learner is None or self.replica is None:
+            return
+        replica = self.replica
+        there = extent(self.settings.connection, replica.topics)
+        self.snapshots = Snapshots(self.settings, self.metrics, self.learner, there, lambda: replica.positions)
+        replica.resume = self.snapshots.restore(rebuild=rebuild)
+
+    def run(self, *, rebuild: bool = False) -> int:
+        """Until a signal or a failure; returns the exit code. `rebuild`: fold the log from its beginning if no snapshot fits.
+
+        Raises:
+            SnapshotRefused: there is no state to start from, and the settings do not say to do without.
+        """
+        logs.recent().count = lambda level: self.metrics.log_lines[level].inc() if level in self.metrics.log_lines else None
+        health = Health(self.vitals.alive, self.vitals.conditions, self._status)
+        port = serve(self.metrics.registry, health, self.settings.metrics_host, self.settings.metrics_port)
+        log.info("metrics and health on http://%s:%d, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
         self._warm_up()
-        port = self.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
-        log.info("metrics on http://%s:%d/metrics, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
+        self._restore(rebuild=rebuild or self.settings.snapshot_misfit == "rebuild")
         worker = faust.Worker(
             self.app, loglevel=self.settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False
         )
@@ -221,6 +286,8 @@ class Worker:
                 self.store.close_now()
             if self.language is not None:
                 self.language.close()
+        if self.snapshots is not None and code == 0:
+            self.snapshots.finish()
         if self.learner is not None:
             log.info("state digest %s", self.learner.model.digest())
         return code

@@ -14,7 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from streams.evaluate_command import evaluate as evaluate_command
+from streams.evaluate_neighbours_command import evaluate_neighbours as evaluate_neighbours_command
 from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
+from streams.experiment_command import experiment_command
+from streams.quality import quality as quality_command
 from streams.replay import replay as replay_command
 from streams.settings import Settings, SettingsError, parse_roles
 from streams.train_ranker_command import train_ranker as train_ranker_command
@@ -59,6 +62,7 @@ def worker(
     bootstrap: Bootstrap = None,
     state_dir: StateDir = None,
     metrics_port: MetricsPort = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="if no snapshot fits: fold the log from its beginning")] = False,
 ) -> None:
     """Run the agents: ingest, recommend, attribute, embed."""
     loaded = settings(bootstrap=bootstrap, state_dir=state_dir, metrics_port=metrics_port)
@@ -68,9 +72,13 @@ def worker(
         fail(str(problem))
     _check_topics(loaded)
     from streams.app import Worker
+    from streams.snapshots import SnapshotRefused
+    from streams.topics import TopicsError
 
     try:
-        raise typer.Exit(Worker(loaded, chosen).run())
+        raise typer.Exit(Worker(loaded, chosen).run(rebuild=rebuild))
+    except (SnapshotRefused, TopicsError) as problem:
+        fail(str(problem), 1)
     except OSError as problem:
         fail(f"{problem} (the metrics port is set by FRESHET_METRICS_PORT)", 1)
 
@@ -235,6 +243,9 @@ def demo(
 
 app.command("replay")(replay_command)
 app.command("evaluate")(evaluate_command)
+app.command("evaluate-neighbours")(evaluate_neighbours_command)
+app.command("quality")(quality_command)
+app.command("experiment")(experiment_command)
 app.command("train-ranker")(train_ranker_command)
 app.command("evaluate-ratings")(evaluate_ratings_command)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from streams.tables import compact
 
 MEASURES: Final = {"mae": "MAE", "rmse": "RMSE"}
 
@@ -27,7 +28,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 def _baselines(baselines: dict[str, Any]) -> Table:
     """A row per predictor without a K to choose."""
-    table = _table("predictor", ["MAE", "±", "RMSE"], "Constants, means, biases and factors")
+    table = compact("Constants, means, biases and factors", "predictor", "MAE", "±", "RMSE")
     best = {measure: min(row[measure] for row in baselines.values()) for measure in MEASURES}
     for name, row in baselines.items():
         table.add_row(name, _cell(row["mae"], best["mae"]), f"{row['mae_se']:.4f}", _cell(row["rmse"], best["rmse"]))
@@ -37,19 +38,10 @@ def _baselines(baselines: dict[str, Any]) -> Table:
 def _systems(report: dict[str, Any], measure: str, heading: str) -> Table:
     """A row per system, a column per K."""
     ks = [str(k) for k in report["protocol"]["ks"]]
-    table = _table("system", [*(f"K={k}" for k in ks), "reach"], f"{heading} by number of neighbours")
+    table = compact(f"{heading} by number of neighbours", "system", *(f"K={k}" for k in ks), "reach")
     best = min(row["by_k"][k][measure] for row in report["systems"].values() for k in ks)
     for name, row in report["systems"].items():
         table.add_row(name, *(_cell(row["by_k"][k][measure], best) for k in ks), f"{row['with_neighbour']:.0%}")
-    return table
-
-
-def _table(first: str, columns: list[str], title: str) -> Table:
-    table = Table(first, *columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in table.columns:
-        column.no_wrap = True
-    for column in table.columns[1:]:
-        column.justify = "right"
     return table
 
 

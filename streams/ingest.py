@@ -8,6 +8,7 @@ partitions.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from streams.dead_letters import dead_letter
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.transport import OutRecord
+
+log = logging.getLogger(__name__)
 
 Taken = Click | Purchase | Review | Item | Erasure
 """What arrives on this agent's topics."""
@@ -149,4 +152,6 @@ def description(item: Item, timestamp_ms: int) -> ItemText:
 def refuse(metrics: Metrics, outbox: Outbox, topic: str, record: ConsumerRecord, refusal: Refusal, now_ms: int) -> None:
     """Into `dead-letters`, with the reason and the origin."""
     metrics.dead_letters[topic, refusal.reason].inc()
+    place = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "reason": refusal.reason.value}
+    log.info("a message cannot be used, it goes to dead-letters", extra=place)  # its text is in the letter, not here
     outbox.put_raw("dead-letters", dead_letter(record, record.topic, refusal, now_ms))

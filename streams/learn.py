@@ -4,20 +4,26 @@ was served is the fold of the output topic."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka import ConsumerRecord
 
-from models import Recommender
+from models import Recommender, events
 from models.attribution import RecentIds, ServedLists
 from models.events import Interaction, Item, ItemVector, RecommendationList
 from models.fold import check
+from models.kept import Kept, Saved, Value
+from models.snapshot import fingerprint
 from models.text_ranking import ItemTexts
 from streams import clock
 from streams.ingest import decode_item
 from streams.metrics import Metrics
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.live_quality import LiveQuality
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +62,26 @@ class Budget:
         return True
 
 
-class Learner:
-    """The model and the served lists of this process, and how each topic's records change them."""
+class Learner(Kept):
+    """The model and the served lists of this process, and how each topic's records change them.
+
+    Attributes:
+        newest: the last interaction that changed the model: the cause of the strangers' list.
+        erasures: how many people were forgotten, ever.
+    """
+
+    kept = ("model", "served", "_repeated", "texts", "newest", "erasures")
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.model = Recommender(settings.model)
         self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
-        self.newest: Interaction | None = None  # the last interaction that changed the model: the cause of the strangers' list
+        self.newest: Interaction | None = None
+        self.erasures = 0
         self._budget = Budget(settings.training_per_s)
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
+        self.quality: LiveQuality | None = None  # tests the model before it learns
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
     def applies(self) -> dict[str, Callable[[int, Sequence[ConsumerRecord]], None]]:
@@ -85,9 +100,13 @@ class Learner:
             line = decode_interaction(record.value)
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
+            tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
             if self.model.learn(line, train=self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = line
+                self.erasures += line.kind == "erasure"
+                if self.quality is not None and tests is not None:
+                    self.quality.count(tests)
             else:
                 self.metrics.duplicates.inc()
                 self._repeated.add(f"{partition}/{record.offset}")
@@ -115,6 +134,7 @@ class Learner:
                     self.texts.vector(vector)
             except (msgspec.MsgspecError, RecursionError, ValueError) as problem:
                 self.foreign_vectors += 1
+                self.metrics.foreign_vectors.inc()
                 if self.foreign_vectors == 1:
                     log.error("item vectors are left out, text cannot contribute: %s", problem)
 
@@ -132,7 +152,25 @@ class Learner:
         """Whether this line of the log changed nothing, because its event was known (of the last 200,000 such lines)."""
         return f"{partition}/{offset}" in self._repeated
 
+    # -- snapshots ------------------------------------------------------------------------------------------------
+    def shaping(self) -> dict[str, Any]:
+        """The settings that the state depends on: a snapshot made under others is of no use."""
+        return {**fingerprint(self.settings.model), "ranker": bool(self.settings.ranker)}
+
+    def save(self) -> Saved:
+        return {**super().save(), "newest": events.encode(self.newest).decode() if self.newest is not None else None}
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        super().restore(saved)
+        self.newest = _interaction(self.newest) if isinstance(self.newest, str) else None
+
+    def become(self, saved: Mapping[str, Value]) -> None:
+        """Take a snapshot over, all of it or, raising `Misfit`, nothing."""
+        self.check(saved)
+        self.restore(saved)
+
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held, beside its bounds."""
         texts = self.texts.sizes() if self.texts is not None else {}
-        return {**self.model.sizes(), **texts, "served_users": (len(self.served), self.served.max_users)}
+        live = self.quality.sizes() if self.quality is not None else {}
+        return {**self.model.sizes(), **texts, **live, "served_users": (len(self.served), self.served.max_users)}

@@ -7,20 +7,21 @@
 Whether lists may hold what the user has already is not said by the protocol and is learned: first from the stream (do people come
 back to items?), then from the outcomes of the questions themselves (was what they took theirs already?).
 
-Without `op`, a line is an event of the plain protocol: with `"score": true` it is answered first and learned afterwards. Unknown
-fields are ignored. A line that cannot be used is reported on standard error and skipped; a question is always answered.
+An event may name an earlier one that it takes back (`"retracts": "e3"`). Without `op`, a line is an event of the plain protocol:
+with `"score": true` it is answered first and learned afterwards. Unknown fields are ignored. A line that cannot be used is
+reported on standard error and skipped; a question is always answered.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, Final, Protocol
 
 import msgspec
 
-from models.events import Event, Item, ItemVector, Recommended
+from models.events import Event, Item, ItemVector, Recommended, ReviewVector
 from streams.convert import BadLineError, interaction
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,13 @@ class Model(Protocol):
     def learn(self, event: Any) -> bool: ...
 
     def recommend(
-        self, user_id: str, n: int = 10, *, context: dict[str, str] | None = None, repeats: bool | None = None
+        self,
+        user_id: str,
+        n: int = 10,
+        *,
+        context: dict[str, str] | None = None,
+        repeats: bool | None = None,
+        at_ms: int | None = None,
     ) -> list[Recommended]: ...
 
     def has(self, user_id: str, item_id: str) -> bool: ...
@@ -76,9 +83,9 @@ class Outcomes:
 
 
 class Lockstep:
-    """Answers questions and learns events as they come. `text` gives the item vector that an event's text changes."""
+    """Answers questions and learns events as they come. `text` gives the vectors that an event's text changes."""
 
-    def __init__(self, model: Model, text: Callable[[Event | Item], ItemVector | None] | None = None) -> None:
+    def __init__(self, model: Model, text: Callable[[Event | Item], Sequence[ItemVector | ReviewVector]] | None = None) -> None:
         self.model = model
         self.text = text
         self.skipped = 0
@@ -125,7 +132,8 @@ class Lockstep:
         items: list[str] = []
         if user is not None and user != "":
             context = _context(question.get("context"))
-            lines = self.model.recommend(str(user), n, context=context, repeats=self.outcomes.repeats)
+            at_ms = _milliseconds(question) if "timestamp" in question or "timestamp_ms" in question else None
+            lines = self.model.recommend(str(user), n, context=context, repeats=self.outcomes.repeats, at_ms=at_ms)
             items = [line.item_id for line in lines]
             self.outcomes.question(str(question.get("event_id")))
         return _encode({"event_id": question.get("event_id"), "items": items})
@@ -135,7 +143,7 @@ class Lockstep:
         if not isinstance(event, Item) and self.outcomes.is_pending(event.event_id):
             self.outcomes.outcome(event.event_id, own=self.model.has(event.user_id, event.item_id))
         self.model.learn(event)
-        if self.text is not None and (vector := self.text(event)) is not None:
+        for vector in self.text(event) if self.text is not None else ():
             self.model.learn(vector)  # after the event: the fusion must not be taught with what the event itself says
 
 
@@ -166,8 +174,10 @@ def tolerant(row: dict[str, Any]) -> Event | Item:
         session_id=None if session is None else str(session),
         event_id=str(row.get("event_id") or f"{user}|{item}|{timestamp_ms}"),
     )  # fmt: skip
-    context = _context(row.get("context"))
-    return msgspec.structs.replace(event, context=context) if context else event
+    context, retracts = _context(row.get("context")), row.get("retracts")
+    if context or retracts:
+        event = msgspec.structs.replace(event, context=context, retracts=str(retracts) if retracts else None)
+    return event
 
 
 def _milliseconds(row: dict[str, Any]) -> int:

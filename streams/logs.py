@@ -1,7 +1,8 @@
-"""Logging: readable or JSON lines on standard error; a client that complains thousands of times a second is heard once a second.
+"""Logging: readable or JSON lines on standard error; who complains thousands of times a second is heard once a second.
 
-Texts of messages, keys of users' data and secrets never get here: we log none, and the libraries that would (at DEBUG they print
-what they send and receive) stay at INFO.
+Texts of messages, user ids and secrets never get here: we log none, and the libraries that would (at DEBUG they print what they
+send and receive) stay at INFO. What a line is about goes into fields of its own (`extra={"event_id": ...}`, see `FIELDS`), so
+that a log store can be asked for one event, list or place in the log.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 LIBRARIES: Final = ("aiokafka", "kafka", "faust", "mode", "asyncio", "qdrant_client", "httpx", "httpcore", "urllib3")
 """Not below INFO, whatever the level: their DEBUG shows payloads. Some are quieter still."""
 QUIET: Final = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "kafka": logging.WARNING, "asyncio": logging.WARNING}
-LIMITED: Final = ("aiokafka", "kafka")
-"""While a broker is away these two loop without a pause: 3,000 lines a second."""
+LIMITED: Final = ("aiokafka", "kafka", "streams.ingest")
+"""While a broker is away the clients loop without a pause: 3,000 lines a second. Ingest has a line for each refused message."""
+FIELDS: Final = ("event_id", "list_id", "topic", "partition", "offset", "reason", "agent")
+"""What a line may be about, in the order of printing."""
 
 
 class RateLimit(logging.Filter):
@@ -39,7 +42,7 @@ class RateLimit(logging.Filter):
         self._seen: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()  # -> last let through, left out since
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.partition(".")[0] not in self.names:
+        if not any(record.name == name or record.name.startswith(name + ".") for name in self.names):
             return True
         key, now = (record.name, record.levelno, str(record.msg)), self.clock()
         last, left_out = self._seen.get(key, (None, 0))
@@ -55,19 +58,54 @@ class RateLimit(logging.Filter):
         return True
 
 
+class Remembered(NamedTuple):
+    """A warning or an error that was logged: when (seconds since the epoch), how bad, by whom, what."""
+
+    created: float
+    level: str
+    logger: str
+    text: str
+
+
+class Recent(logging.Filter):
+    """Lets everything through and remembers the last `most` warnings and errors, for the page that people look at. `count` is
+    called with the level of each."""
+
+    def __init__(self, most: int = 50) -> None:
+        super().__init__()
+        self._lines: deque[Remembered] = deque(maxlen=most)
+        self.count: Callable[[str], object] = lambda level: None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            text = (record.getMessage() + about(record))[:2_000]
+            self._lines.append(Remembered(record.created, record.levelname, record.name, text))
+            self.count(record.levelname)
+        return True
+
+    def lines(self) -> list[Remembered]:
+        """Oldest first. Any thread may ask."""
+        return list(self._lines)
+
+
+def about(record: logging.LogRecord) -> str:
+    """The fields of a line as text: ` event_id=e1 partition=3`."""
+    return "".join(f" {name}={getattr(record, name)}" for name in FIELDS if hasattr(record, name))
+
+
 class Readable(logging.Formatter):
     """`12:00:00.123 INFO  streams.app  text`; further lines are indented, so that no text can pass for a line of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
-        text = record.getMessage()
+        text = record.getMessage() + about(record)
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return f"{when} {record.levelname:<8} {record.name}  " + text.replace("\r", "\\r").replace("\n", "\n    ")
 
 
 class JsonLines(logging.Formatter):
-    """One object per line: `time` (UTC), `level`, `logger`, `message` and, for errors, `exception`."""
+    """One object per line: `time` (UTC), `level`, `logger`, `message`, the fields the line has and, for errors, `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -75,6 +113,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -86,6 +125,7 @@ def configure(level: str = "INFO", json: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if json else Readable())
     handler.addFilter(RateLimit())
+    handler.addFilter(Recent())
     root = logging.getLogger()
     root.setLevel(level)
     root.handlers = [handler]
@@ -94,3 +134,9 @@ def configure(level: str = "INFO", json: bool = False) -> None:
         library.setLevel(max(root.level, QUIET.get(name, logging.INFO)))
         library.handlers, library.propagate = [], True
     logging.captureWarnings(True)
+
+
+def recent() -> Recent:
+    """What remembers this process's warnings; one that hears nothing where logging was not set up by `configure`."""
+    found = (one for handler in logging.getLogger().handlers for one in handler.filters if isinstance(one, Recent))
+    return next(found, Recent())

@@ -3,6 +3,7 @@ over the first event is right. One `Metrics` per process, on a registry that is 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -12,26 +13,40 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    Summary,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.events import INPUTS, Reason
+from streams.version import freshet_version
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
 RANKED: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
 """What becomes of a list in the language stage (see `streams.language_stage`)."""
+SNAPSHOTS: Final = ("written", "failed", "damaged", "restored", "shared")
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
+POSITION_BITS: Final = {"1": 0b1, "2-3": 0b110, "4-10": 0b11_1111_1000, "11+": -1 << 10}
+"""Position p as bit p-1."""
+ORIGINS: Final = ("platform", "served")
+"""Who says that an item was shown: the platform's impressions, or the list that went out."""
+TESTED: Final = ("served", "fused")
+"""Whose lists are tested: the one that was out, the one that the model would make now; beside these, each source's."""
+SIGNALS: Final = ("hit_rate", "ctr")
 KINDS: Final = ("click", "purchase", "review", "retraction", "erasure")
 COLLECTIONS: Final = ("reviews", "items", "retractions")
+CONDITIONS: Final = ("kafka", "group", "partitions", "replica", "embedder")
+"""What a process needs to be ready (see `streams.app`); those that do not concern its roles hold."""
+LOG_LEVELS: Final = ("WARNING", "ERROR", "CRITICAL")
 UNATTRIBUTED: Final = ("no_list", "not_in_list", "outside_window")
 FRESHNESS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 DURATION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+DELAY_BUCKETS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 1800.0)
+REBALANCE_BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
@@ -48,7 +63,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._flow(arm)
         self._attribution(arm)
+        self._quality(arm)
         self._text()
+        self._snapshots()
+        self._process()
 
     def _flow(self, arm: str) -> None:
         r = self.registry
@@ -83,7 +101,6 @@ class Metrics:
         )
         self.batch = {a: batch.labels(a) for a in ("ingest", "recommend", "attribute", "embed")}
         self.skew = Counter("freshet_clock_skew", "Lists whose event carried a broker time ahead of our clock.", registry=r)
-        self.ready = Gauge("freshet_ready", "1 when the replica has caught up and partitions are assigned.", registry=r)
         self.last_event = Gauge(
             "freshet_last_event_timestamp_seconds", "Event time of the newest interaction folded.", registry=r
         )
@@ -103,15 +120,57 @@ class Metrics:
         self._clicks_family = clicked
         missed = Counter("freshet_clicks_unattributed", "Clicks that belong to no served list.", ["reason"], registry=r)
         self.unattributed = {reason: missed.labels(reason) for reason in UNATTRIBUTED}
+        self.of_unknown_list = Counter(
+            "freshet_clicks_of_unknown_list",
+            "Clicks that name a list which is not remembered; no_list not among them.",
+            registry=r,
+        )
         self.impressions_unknown = Counter(
             "freshet_impressions_unknown", "Impression events of a list that is not remembered.", registry=r
         )
+
+    def _quality(self, arm: str) -> None:
+        r = self.registry
+        tests = Counter("freshet_quality_tests", "Events whose item was looked up in a list.", ["source"], registry=r)
+        hits = Counter("freshet_quality_hits", "Of these, the item stood in the list.", ["source"], registry=r)
+        gains = Counter("freshet_quality_gain", "Sum of 1 / log2(place + 1) of the hits.", ["source"], registry=r)
+        self._quality_families = (tests, hits, gains)
+        self._tested: dict[str, tuple[Counter, ...]] = {}
+        self.tested(TESTED)
+        label = ["arm", "position", "origin"]
+        shown = Counter("freshet_cohort_shown", "Items of lists whose cohort window is over.", label, registry=r)
+        clicked = Counter("freshet_cohort_clicked", "Of these, clicked within their window.", label, registry=r)
+        self._cohorts = {(arm, p, o): (shown.labels(arm, p, o), clicked.labels(arm, p, o)) for p in POSITIONS for o in ORIGINS}
+        self._cohort_families = (shown, clicked)
+        self.cohort_share = Gauge("freshet_cohort_share", "Of the lists shown, so many are followed as cohorts.", registry=r)
+        drift = Counter("freshet_drift", "Changes of a rate that the detector has noticed.", ["signal", "direction"], registry=r)
+        self.drift = {(s, d): drift.labels(s, d) for s in SIGNALS for d in ("up", "down")}
+        mean = Gauge("freshet_drift_mean", "The rate since its last change.", ["signal"], registry=r)
+        width = Gauge("freshet_drift_window", "Outcomes that rate is over.", ["signal"], registry=r)
+        self.drift_state = {s: (mean.labels(s), width.labels(s)) for s in SIGNALS}
+        self.diversity = Summary(
+            "freshet_list_diversity", "1 - mean pairwise similarity of the items of a list, of a sample of lists.", registry=r
+        )
+        self.recent_lists = Gauge(
+            "freshet_recent_lists", "The last lists of this process that were looked at, at most 2,000.", registry=r
+        )
+        self.recent_items = Gauge("freshet_recent_items", "Different items in them.", registry=r)
+        self.recent_gini = Gauge("freshet_recent_gini", "How unevenly they show the catalogue: 0 evenly, 1 one item.", registry=r)
 
     def _text(self) -> None:
         r = self.registry
         self.embedded = Counter("freshet_texts_embedded", "Texts embedded.", registry=r)
         self.embed_seconds = Histogram(
             "freshet_embed_seconds", "Embedding one batch of texts.", buckets=DURATION_BUCKETS, registry=r
+        )
+        self.text_delay = Histogram(
+            "freshet_text_delay_seconds",
+            "From something said about an item to its vector, published.",
+            buckets=DELAY_BUCKETS,
+            registry=r,
+        )
+        self.foreign_vectors = Counter(
+            "freshet_vectors_foreign", "Item vectors left out: of another encoder, or none at all.", registry=r
         )
         self.truncated = Counter(
             "freshet_texts_truncated", "Texts longer than the encoder reads; the rest was cut off.", registry=r
@@ -133,14 +192,77 @@ class Metrics:
         )
         self.language_lists = {outcome: ranked.labels(outcome) for outcome in RANKED}
 
+    def _snapshots(self) -> None:
+        r = self.registry
+        snapshots = Counter("freshet_snapshots", "Snapshots of the state, by what became of them.", ["outcome"], registry=r)
+        self.snapshots = {outcome: snapshots.labels(outcome) for outcome in SNAPSHOTS}
+        self.snapshot_pause = Histogram(
+            "freshet_snapshot_pause_seconds", "How long a snapshot held up the stream.", buckets=DURATION_BUCKETS, registry=r
+        )
+        self.snapshot_seconds = Gauge("freshet_snapshot_seconds", "Time the newest snapshot took, beside the stream.", registry=r)
+        self.snapshot_bytes = Gauge("freshet_snapshot_bytes", "Size of the newest snapshot.", registry=r)
+        self.snapshot_time = Gauge(
+            "freshet_snapshot_timestamp_seconds", "When the newest snapshot was made; before the first, the start.", registry=r
+        )
+        self.snapshot_time.set_to_current_time()
+
+    def _process(self) -> None:
+        r = self.registry
+        build = Gauge("freshet_build_info", "1, with the versions as labels.", ["version", "python"], registry=r)
+        build.labels(freshet_version(), platform.python_version()).set(1)
+        self.ready = Gauge("freshet_ready", "1 when every condition holds: the process can work.", registry=r)
+        holds = Gauge("freshet_condition", "1 where the condition of being ready holds.", ["condition"], registry=r)
+        self.conditions = {c: holds.labels(c) for c in CONDITIONS}
+        self.rebalance_seconds = Histogram(
+            "freshet_rebalance_seconds",
+            "From partitions taken away to partitions assigned: nothing is done meanwhile.",
+            buckets=REBALANCE_BUCKETS,
+            registry=r,
+        )
+        lines = Counter("freshet_log_lines", "Warnings and errors logged, after rate limits.", ["level"], registry=r)
+        self.log_lines = {level: lines.labels(level) for level in LOG_LEVELS}
+
     # arms come from lists that other workers may have served: a small set, bounded here
-    def impression(self, arm: str, position: int, origin: str, count: int = 1) -> None:
-        key = (arm, position_bucket(position), origin)
-        child = self._impressions.get(key)
-        if child is None and len(self._impressions) < 400:
-            child = self._impressions[key] = self._impressions_family.labels(*key)
-        if child is not None:
-            child.inc(count)
+    def shown(self, arm: str, positions: Iterable[int], origin: str) -> None:
+        """Items of one list were shown at these positions (from 1)."""
+        counts = [0] * len(POSITIONS)
+        for position in positions:
+            counts[0 if position <= 1 else 1 if position <= 3 else 2 if position <= 10 else 3] += 1
+        for bucket, count in zip(POSITIONS, counts, strict=True):
+            if not count:
+                continue
+            key = (arm, bucket, origin)
+            child = self._impressions.get(key)
+            if child is None and len(self._impressions) < 400:
+                child = self._impressions[key] = self._impressions_family.labels(*key)
+            if child is not None:
+                child.inc(count)
+
+    def tested(self, sources: Iterable[str]) -> None:
+        """Make the series of these lists, at 0."""
+        for source in sources:
+            self._tested[source] = tuple(family.labels(source) for family in self._quality_families)
+
+    def test(self, source: str, gain: float) -> None:
+        """A list was tested: `gain` is 1 / log2(place + 1) of the item in it, 0 for a miss."""
+        tests, hits, gains = self._tested[source]
+        tests.inc()
+        if gain:
+            hits.inc()
+            gains.inc(gain)
+
+    def cohort(self, arm: str, origin: str, shown: int, clicked: int) -> None:
+        """A list whose window is over: bit p-1 of the two numbers stands for position p."""
+        for position, bits in POSITION_BITS.items():
+            key = (arm, position, origin)
+            if not shown & bits:
+                continue
+            children = self._cohorts.get(key)
+            if children is None and len(self._cohorts) < 200:
+                children = self._cohorts[key] = (self._cohort_families[0].labels(*key), self._cohort_families[1].labels(*key))
+            if children is not None:
+                children[0].inc((shown & bits).bit_count())
+                children[1].inc((clicked & bits).bit_count())
 
     def click(self, arm: str, position: int) -> None:
         key = (arm, position_bucket(position))
@@ -153,11 +275,6 @@ class Metrics:
     def watch(self, collector: Callable[[], Iterable[Metric]]) -> None:
         """Metrics that are read off live objects when somebody asks (lag, sizes)."""
         self.registry.register(_OnScrape(collector))
-
-    def serve(self, host: str, port: int) -> int:
-        """Answer `/metrics` from a thread of its own; returns the port (useful with port 0). OSError: the port is taken."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(server.server_port)
 
 
 class _OnScrape(Collector):
@@ -179,6 +296,14 @@ def lag_family(lags: Mapping[tuple[str, int], int]) -> GaugeMetricFamily:
     for (topic, partition), lag in sorted(lags.items()):
         family.add_metric([topic, str(partition)], lag)
     return family
+
+
+def owned_family(owned: Mapping[str, int], partitions: int) -> list[GaugeMetricFamily]:
+    """Partitions of each topic that this worker's agents own, beside how many there are."""
+    family = GaugeMetricFamily("freshet_owned_partitions", "Partitions this process's agents own.", labels=["topic"])
+    for topic, count in sorted(owned.items()):
+        family.add_metric([topic], count)
+    return [family, GaugeMetricFamily("freshet_partitions", "Partitions that each topic has.", value=partitions)]
 
 
 def replica_family(lags: Mapping[str, int]) -> GaugeMetricFamily:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -25,6 +26,8 @@ from streams.language_stage import Asked, LanguageStage
 from streams.learn import Learner, decode_interaction
 from streams.metrics import Metrics
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 BREATHE_S = 0.004
 """Making lists yields to fetching, heartbeats and the replica at least so often."""
@@ -81,9 +84,14 @@ class Recommend:
         outbox = Outbox(self.settings.partitions)
         lines = self._decode(records, outbox)
         self.attribute.clicks(lines)
-        lists = await self._lists(self._causes(lines), outbox)
+        causes = self._causes(lines)
+        lists = await self._lists(causes, outbox)
         made = time.perf_counter()
         await outbox.send(self.produce)
+        if log.isEnabledFor(logging.DEBUG):
+            for served in lists:
+                log.debug("list out", extra={"list_id": served.list_id, "event_id": served.caused_by.event_id})
+        self._live(causes, lists)
         self._count(records, lists, (waited - started, made - waited, time.perf_counter() - made))
 
     def _decode(self, records: list[ConsumerRecord], outbox: Outbox) -> list[tuple[Interaction, ConsumerRecord]]:
@@ -191,13 +199,20 @@ class Recommend:
         self._popular = names
         self.metrics.lists["strangers"].inc()
 
+    def _live(self, causes: list[Cause], lists: list[RecommendationList]) -> None:
+        quality, now = self.learner.quality, clock.now_ms()
+        if quality is not None:
+            of = {cause.line.user_id: cause for cause in causes}
+            for served in lists:
+                cause = of[served.user_id]
+                quality.list_out(cause.partition, served, cause.line.received_ms, now)
+
     def _count(self, records: list[ConsumerRecord], lists: list[RecommendationList], seconds: tuple[float, float, float]) -> None:
         for stage, spent in zip(("wait", "recommend", "emit"), seconds, strict=True):
             self.metrics.stage[stage].observe(spent)
         self.metrics.lists["user"].inc(len(lists))
         for served in lists:
-            for item in served.items:
-                self.metrics.impression(served.arm, item.rank, "served")
+            self.metrics.shown(served.arm, range(1, len(served.items) + 1), "served")
         now = clock.now_ms()
         for record in records:
             if record.timestamp > now:

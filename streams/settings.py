@@ -78,6 +78,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     served_users: Annotated[int, _doc("users whose last lists are remembered for attribution", ge=1)] = 200_000
     served_lists_per_user: Annotated[int, _doc("lists remembered of each user", ge=1, le=100)] = 5
 
+    # live quality
+    quality_per_s: Annotated[
+        float,
+        _doc("events per second on which all sources are tested at most; each costs as much CPU as a list", ge=1, le=10_000),
+    ] = 10.0
+    cohort_window_s: Annotated[float, _doc("a shown item counts as clicked within so long (event time)", gt=0, le=86_400)] = 900.0
+    cohort_lists: Annotated[int, _doc("shown lists that are followed for it at once; of more, a share", ge=1)] = 50_000
+
     # limits of a message
     max_message_bytes: Annotated[int, _doc("larger messages are dead letters", ge=1_000, le=900_000)] = 262_144
     max_id_bytes: Annotated[int, _doc("longer ids are dead letters", ge=16, le=1_024)] = 256
@@ -119,6 +127,15 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     # operations
     state_dir: Annotated[str, _doc("where embedded parts keep their data", min_length=1)] = ".freshet"
+    snapshots: Annotated[bool, _doc("whether workers that make lists save their state in `state_dir`, to start from it")] = True
+    snapshot_interval_s: Annotated[float, _doc("how often at least, where something has changed", ge=1, le=86_400)] = 300.0
+    snapshot_records: Annotated[int, _doc("sooner after so many records of the log", ge=1_000)] = 2_000_000
+    snapshot_share: Annotated[
+        str, _doc("a place for copies, as an fsspec URL (s3://bucket/path, file:///mnt/share): new workers start from them")
+    ] = ""
+    snapshot_misfit: Annotated[
+        Literal["refuse", "rebuild"], _doc("where no snapshot fits, or the log is cut off: do not start, or fold what there is")
+    ] = "refuse"
     metrics_host: Annotated[str, _doc("address of the metrics server")] = "127.0.0.1"
     metrics_port: Annotated[int, _doc("port of the metrics server; 0: any free one", ge=0, le=65_535)] = 9464
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _doc("of the log on standard error")] = "INFO"

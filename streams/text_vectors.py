@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.text_means import TextMeans
-from models.events import Event, Item, ItemVector, Review
+from models.events import Event, Item, ItemVector, Review, ReviewVector
 from streams.text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -145,6 +145,11 @@ class TextFeed:
         self._vectors = vectors
         self._means: TextMeans | None = None
 
+    def direction(self, event: Event | Item) -> Vector | None:
+        """The (dim,) unit vector of what an event says; None where it says nothing."""
+        text = said(event)
+        return self._vectors.of(text) if text else None
+
     def vector(self, event: Event | Item) -> ItemVector | None:
         """The item's new vector; None where the event says nothing about its item."""
         text = said(event)
@@ -154,6 +159,17 @@ class TextFeed:
             self._means = TextMeans(self._vectors.fingerprint)
         snippet = " ".join(text.split())[:SNIPPET_CHARS]
         return self._means.add(event.item_id, self._vectors.of(text), snippet)
+
+    def vectors(self, event: Event | Item) -> list[ItemVector | ReviewVector]:
+        """All that an event's words change: the item's vector, and what the user is known to have said."""
+        vector = self.vector(event)
+        found: list[ItemVector | ReviewVector] = [vector] if vector is not None else []
+        if isinstance(event, Review) and (words := self.direction(event)) is not None:
+            found.append(ReviewVector(
+                event_id=event.event_id, user_id=event.user_id, vector=words.astype("<f4").tobytes(),
+                model=self._vectors.fingerprint, timestamp_ms=event.timestamp_ms,
+            ))  # fmt: skip
+        return found
 
 
 def environment_cache() -> Path:

@@ -109,7 +109,7 @@ def _examples(
                 candidates=candidates,
                 history=history,
                 say=lambda event: said(event)[:SNIPPET_CHARS],
-                vector=feed.vector if feed is not None else None,
+                vectors=feed.vectors if feed is not None else None,
                 catalogue=[event for event in read if isinstance(event, Item)],
                 progress=lambda done: bar.update(replayed, completed=done),
             )

@@ -42,13 +42,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import ProducerBuffer
 from faust.types import TP
 
 from .lanes import Handler, Lane, LaneStats, Observe, OutRecord, die
 
-__all__ = ["OutRecord", "batch_agent", "die", "install", "lag", "produce", "running_s", "stats"]
+__all__ = ["OutRecord", "batch_agent", "die", "install", "lag", "owned", "places", "produce", "reachable", "running_s", "stats"]
 
 log = logging.getLogger(__name__)
 
@@ -202,9 +203,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is not followed 
             super().verify_event_path(now, tp)
 
     # -- lag --------------------------------------------------------------------------------------------------------
-    def lane_lag(self) -> dict[tuple[str, int], int]:
-        """Records of each owned lane partition that no finished batch has covered."""
-        lags = {}
+    def lane_places(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """(topic, partition) -> (first offset that no finished batch has covered, end), of each owned lane partition."""
+        places = {}
         for tp in list(self.assignment()):
             lane = self.lanes.get(tp.topic)
             if lane is None:
@@ -216,8 +217,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust is not followed 
             if end is None:
                 continue  # nothing was fetched from it yet
             done = self.lane_done.get(tp, lane.first.get(tp, self._committed_offset.get(tp)))
-            lags[tp.topic, tp.partition] = max(0, end - done) if done is not None else 0
-        return lags
+            places[tp.topic, tp.partition] = (done if done is not None else end, end)
+        return places
 
 
 class Buffer(ProducerBuffer):  # type: ignore[misc]
@@ -332,10 +333,44 @@ async def produce(app: Any, topic: str, records: Sequence[OutRecord]) -> list[An
 
 
 # ------------------------------------------------------------------------------------------------ for metrics and watchdogs
+def places(app: Any) -> dict[tuple[str, int], tuple[int, int]]:
+    """(topic, partition) -> (first offset not yet finished, end), for what this process owns and has fetched from."""
+    consumer = _consumer(app)
+    return consumer.lane_places() if consumer is not None else {}
+
+
 def lag(app: Any) -> dict[tuple[str, int], int]:
-    """(topic, partition) -> records not yet finished, for what this process owns; empty before the consumer has started."""
-    consumer = app._consumer  # the property would create one, in whatever thread is asking
-    return consumer.lane_lag() if consumer is not None and consumer._thread._consumer is not None else {}
+    """(topic, partition) -> records not yet finished, likewise."""
+    return {place: max(0, end - done) for place, (done, end) in places(app).items()}
+
+
+def owned(app: Any) -> dict[str, int]:
+    """Topic of a batch agent -> partitions of it that this process owns now; empty before the consumer has started."""
+    consumer = _consumer(app)
+    if consumer is None:
+        return {}
+    counts = dict.fromkeys(app.lanes, 0)
+    for tp in list(consumer.assignment()):
+        if tp.topic in counts:
+            counts[tp.topic] += 1
+    return counts
+
+
+async def reachable(app: Any, patience_s: float) -> bool:
+    """Whether a broker answers a question within that time."""
+    producer = app._producer._producer if app._producer is not None else None
+    if producer is None:
+        return False
+    try:
+        return bool(await asyncio.wait_for(producer.client.force_metadata_update(), patience_s))
+    except (TimeoutError, KafkaError):
+        return False
+
+
+def _consumer(app: Any) -> Any:
+    """The started consumer, or None. `app.consumer` would create one, in whatever thread is asking."""
+    consumer = app._consumer
+    return consumer if consumer is not None and consumer._thread._consumer is not None else None
 
 
 def stats(app: Any) -> dict[str, LaneStats]:

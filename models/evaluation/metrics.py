@@ -48,19 +48,29 @@ def rank_metrics(ranks: Ranks, users: npt.NDArray[np.int64], n: int) -> RankMetr
     """Measures at N=`n` of the lists with these ranks (0-based, `MISS` for a miss), one user number each. None without lists."""
     if not len(ranks):
         return None
-    hit = (ranks != MISS) & (ranks < n)
-    place = np.where(hit, ranks, 0).astype(np.float64)
+    gain = gains(ranks, n)
     _, cluster = np.unique(users, return_inverse=True)
     return RankMetrics(
         n=len(ranks),
         users=int(cluster.max()) + 1,
-        hr=clustered(hit.astype(np.float64), cluster),
-        ndcg=clustered(np.where(hit, 1.0 / np.log2(place + 2.0), 0.0), cluster),
-        mrr=clustered(np.where(hit, 1.0 / (place + 1.0), 0.0), cluster),
-        precision=clustered(hit / n, cluster),
-        recall=clustered(hit.astype(np.float64), cluster),
-        f1=clustered(hit * (2.0 / (n + 1.0)), cluster),
+        hr=clustered(gain["hr"], cluster),
+        ndcg=clustered(gain["ndcg"], cluster),
+        mrr=clustered(gain["mrr"], cluster),
+        precision=clustered(gain["hr"] / n, cluster),
+        recall=clustered(gain["hr"], cluster),
+        f1=clustered(gain["hr"] * (2.0 / (n + 1.0)), cluster),
     )
+
+
+def gains(ranks: Ranks, n: int) -> dict[str, npt.NDArray[np.float64]]:
+    """HR, NDCG and MRR of each single list, by name."""
+    hit = (ranks != MISS) & (ranks < n)
+    place = np.where(hit, ranks, 0).astype(np.float64)
+    return {
+        "hr": hit.astype(np.float64),
+        "ndcg": np.where(hit, 1.0 / np.log2(place + 2.0), 0.0),
+        "mrr": np.where(hit, 1.0 / (place + 1.0), 0.0),
+    }
 
 
 def clustered(values: npt.NDArray[np.float64], cluster: npt.NDArray[np.intp]) -> Estimate:
@@ -91,6 +101,7 @@ class Exposure:
         self.lists = 0
         self.short = 0
         self._novelty = 0.0
+        self._novel_lists = 0
         self._diversity = 0.0
         self._diverse_lists = 0
 
@@ -101,14 +112,16 @@ class Exposure:
         self.shown.update(items)
         if items and events:
             self._novelty += sum(-math.log2((popularity[i] + 1) / (events + 1)) for i in items) / len(items)
+            self._novel_lists += 1
         if diversity is not None:
             self._diversity += diversity
             self._diverse_lists += 1
 
     @property
     def novelty(self) -> float | None:
-        """Mean self-information -log2 p(item) in bits, p the item's share of past events (Zhou et al. 2010; +1 smoothed)."""
-        return self._novelty / self.lists if self.lists else None
+        """Mean self-information -log2 p(item) in bits, p the item's share of past events (Zhou et al. 2010; +1 smoothed).
+        Of the lists with something on them."""
+        return self._novelty / self._novel_lists if self._novel_lists else None
 
     @property
     def diversity(self) -> float | None:

@@ -25,7 +25,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     n: int = 10
     warmup: float = 0.2
     min_rating: float = 4.0
-    positives_only: bool = False  # leave every other event out of the log altogether
+    positives_only: bool = False  # leave every other event out of the log altogether (but not what takes one back)
     repeats: bool = False  # the user's own items may be recommended, and count
     kinds: frozenset[str] | None = None  # only these kinds ("click", "purchase", "review") are scored; all are learned
     min_history: int = 0  # score only users with at least so many past events
@@ -51,7 +51,7 @@ class Plan:
 
     def __init__(self, events: Sequence[Event], protocol: Protocol) -> None:
         self.protocol = protocol
-        kept = [event for event in events if not protocol.positives_only or is_positive(event, protocol)]
+        kept = [event for event in events if not protocol.positives_only or event.retracts or is_positive(event, protocol)]
         self.events: list[Event] = kept[: protocol.limit]
         self.warmup = int(len(self.events) * protocol.warmup) if protocol.warmup < 1 else int(protocol.warmup)
         self.scored: dict[int, Scored] = {}
@@ -83,8 +83,9 @@ class Plan:
 
 
 def is_positive(event: Event, protocol: Protocol) -> bool:
-    """No rating, or a good one."""
-    return not isinstance(event, Review) or event.rating is None or event.rating >= protocol.min_rating
+    """No rating, or a good one. What only takes something back (a return, a deleted review) is none; an edited review is."""
+    rating = event.rating if isinstance(event, Review) else None
+    return rating >= protocol.min_rating if rating is not None else not event.retracts
 
 
 def kind_of(event: Event) -> str:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from models.evaluation.metrics import MISS, CategoryDiversity, Exposure, RatingErrors, VectorDiversity
-from models.evaluation.plan import COLD, Plan
-from models.events import Event, Item, ItemVector, Review
+from models.evaluation.plan import COLD, Plan, kind_of
+from models.events import Event, Item, ItemVector, Review, ReviewVector
 
 FUSED: Final = "fused"
 
@@ -21,6 +21,8 @@ FUSED: Final = "fused"
 class Query(Struct, frozen=True):
     """What may be known before an event: everything but its item, rating and text."""
 
+    event_id: str
+    kind: str
     user_id: str
     timestamp_ms: int
     session_id: str | None
@@ -36,7 +38,7 @@ class Subject(typing.Protocol):
     def predict(self, user_id: str, item_id: str) -> float | None:
         """The expected rating, 1..5; None if the subject predicts none."""
 
-    def learn(self, event: Event | Item | ItemVector) -> None:
+    def learn(self, event: Event | Item | ItemVector | ReviewVector) -> None:
         """Take the event in."""
 
 
@@ -49,6 +51,8 @@ class Evaluation:
         self.ranks: dict[str, npt.NDArray[np.int32]] = {}
         self.exposure: dict[str, Exposure] = {}
         self.ratings = RatingErrors()
+        self.items = plan.items
+        """Distinct items of the log and of the catalogue."""
         self.users: npt.NDArray[np.int64] = np.zeros(count, np.int64)
         self.user_events: npt.NDArray[np.int64] = np.zeros(count, np.int64)
         self.item_events: npt.NDArray[np.int64] = np.zeros(count, np.int64)
@@ -88,12 +92,12 @@ def run(
     plan: Plan,
     *,
     catalogue: Iterable[Item] = (),
-    text: Callable[[Event | Item], ItemVector | None] | None = None,
+    text: Callable[[Event | Item], Sequence[ItemVector | ReviewVector]] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Replay the plan's events through the subject.
 
-    `catalogue` is learned first. `text` gives the item vector that an event's words change, learned just after the event (a model
+    `catalogue` is learned first. `text` gives the vectors that an event's words change, learned just after the event (a model
     that tests itself before it learns must not have read the review it is tested on). Diversity is over the categories of the
     catalogue, or over vectors where no item has categories. `progress` is told the number of events done.
     """
@@ -101,11 +105,14 @@ def run(
     categories, vectors = CategoryDiversity(), VectorDiversity()
     diversity: Callable[[Sequence[str]], float | None] = vectors.of
     hear = _Listener(subject, text, vectors)
+    known = {event.item_id for event in plan.events}
     for item in catalogue:
+        known.add(item.item_id)
         hear.learn(item)
         if item.categories:
             categories.learn(item.item_id, item.categories)
             diversity = categories.of
+    result.items = len(known)
     popularity: Counter[str] = Counter()
     numbers: dict[str, int] = {}
     row = 0
@@ -123,19 +130,22 @@ def run(
 
 
 class _Listener:
-    """Teaches the subject an event and the item vector that comes of its words; keeps the vectors for measuring diversity."""
+    """Teaches the subject an event and the vectors that come of its words; keeps the vectors for measuring diversity."""
 
     def __init__(
-        self, subject: Subject, text: Callable[[Event | Item], ItemVector | None] | None, vectors: VectorDiversity
+        self,
+        subject: Subject,
+        text: Callable[[Event | Item], Sequence[ItemVector | ReviewVector]] | None,
+        vectors: VectorDiversity,
     ) -> None:
         self._subject, self._text, self._vectors = subject, text, vectors
 
     def learn(self, event: Event | Item) -> None:
         self._subject.learn(event)
-        vector = self._text(event) if self._text is not None else None
-        if vector is not None:
+        for vector in self._text(event) if self._text is not None else ():
             self._subject.learn(vector)
-            self._vectors.learn(vector.item_id, np.frombuffer(vector.vector, "<f4"))
+            if isinstance(vector, ItemVector):
+                self._vectors.learn(vector.item_id, np.frombuffer(vector.vector, "<f4"))
 
 
 def _score(
@@ -144,7 +154,7 @@ def _score(
 ) -> None:  # fmt: skip
     """Ask for the lists of event `k` and count them."""
     event, known, n = result.plan.events[k], result.plan.scored[k], result.plan.protocol.n
-    query = Query(event.user_id, event.timestamp_ms, event.session_id, event.context)
+    query = Query(event.event_id, kind_of(event), event.user_id, event.timestamp_ms, event.session_id, event.context)
     result.users[row] = numbers.setdefault(event.user_id, len(numbers))
     result.user_events[row] = known.user_events
     result.item_events[row] = known.item_events

@@ -25,6 +25,7 @@ from models.fold import Fold
 from models.history import History
 from models.rating_neighbours import Around, Neighbours, Prediction, Raters, Residuals, TextProfiles
 from models.ratings import Ratings
+from models.reviewers import Reviewers
 from models.vectors import Vectors
 
 Vector = npt.NDArray[np.float32]
@@ -105,8 +106,9 @@ class Predictors:
         self.neighbours = Neighbours(self.history, self.raters, self.texts)
         self.residuals = Residuals(self.ratings, self.neighbours)
         self.fold = Fold(
-            config, self.history, Catalogue(config, self.history), Vectors(config), [self.ratings, self.raters, *self._profiles()]
-        )
+            config, self.history, Catalogue(config, self.history), Vectors(config), Reviewers(config, self.history),
+            [self.ratings, self.raters, *self._profiles()],
+        )  # fmt: skip
         self._median = Median()
         self._heard: set[str] = set()  # ids of reviews whose words are counted and may be taken back
         self._rivers = (river_baseline(), river_biased_mf())

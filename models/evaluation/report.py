@@ -24,7 +24,7 @@ def report(result: Evaluation) -> dict[str, Any]:
         "protocol": structs.asdict(protocol) | {"kinds": sorted(protocol.kinds) if protocol.kinds else None},
         "events": len(result.plan.events),
         "scored": len(result.plan.scored),
-        "items": result.plan.items,
+        "items": result.items,
         "sources": {name: _source(result, name) for name in names},
         "segments": {name: _segments(result, name) for name in names},
         "curves": {"event": _curve_positions(result), "hr": {name: _curve(result, name) for name in names}},
@@ -40,8 +40,8 @@ def _hit_rate(result: Evaluation, name: str) -> float:
 def _source(result: Evaluation, name: str) -> dict[str, Any]:
     exposure = result.exposure[name]
     return _plain(rank_metrics(result.ranks[name], result.users, result.plan.protocol.n)) | {
-        "coverage": len(exposure.shown) / max(1, result.plan.items),
-        "gini": gini(exposure.shown.values(), result.plan.items),
+        "coverage": len(exposure.shown) / max(1, result.items),
+        "gini": gini(exposure.shown.values(), result.items),
         "diversity": exposure.diversity,
         "novelty": exposure.novelty,
         "short_lists": exposure.short,

@@ -6,23 +6,25 @@ would give; means and similarities are derived from the windows when they are as
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
 from models.history import REVIEW, History, Step
+from models.kept import Kept
 from models.rating_neighbours.kernels import opinion
 from models.rows import Array, grown
 from models.takers import Takers
 
 
-class Raters:
+class Raters(Kept):
     """The `item_users` most recent raters of each item, `max_events` in all (see `fold.Follower` for the hooks).
 
     The sums go over all raters, also those that had to make place in the list of an item.
     """
+
+    kept = ("of", "total", "count", "item_sum", "item_squares", "item_count")
+    scratch = ("_old",)
 
     def __init__(self, config: Config, history: History) -> None:
         self.config, self.history = config, history
@@ -82,9 +84,3 @@ class Raters:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
         return {"rater_cells": (self.of.pool.used, self.of.pool.max_cells)}
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The sums, by name."""
-        span = self.history.items.span
-        sums = {"item_sum": self.item_sum[:span], "item_squares": self.item_squares[:span], "item_count": self.item_count[:span]}
-        return {**sums, "total": np.array([self.total, self.count])}

@@ -3,8 +3,9 @@
 How to add one
 --------------
 1. Write `models/sources/<name>.py` with a subclass of `Source`, its kernels beside it (`@njit(cache=True)`, few array arguments).
-2. Add the class to `REGISTRY` in `models/sources/__init__.py`, its parameters to `Config`.
-3. Add `tests/models/contracts/test_<name>.py`: subclass `SourceContract`, give the naive twin. A test fails without it.
+2. Name its attributes: what it has learned in `kept`, what changes otherwise in `scratch` (see `models.kept`).
+3. Add the class to `REGISTRY` in `models/sources/__init__.py`, its parameters to `Config`.
+4. Add `tests/models/contracts/test_<name>.py`: subclass `SourceContract`, give the naive twin. A test fails without it.
 
 How it is driven
 ----------------
@@ -31,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +40,12 @@ import numpy.typing as npt
 from models.catalogue import Catalogue
 from models.config import Config
 from models.history import History, Step
+from models.kept import Kept
+from models.reviewers import Reviewers
 from models.rows import Array
 from models.sources.choosing import Accumulator, allowed, best_of, choose, clear, gather, offer, push, settle
 from models.sources.peers import Peers
+from models.together import Together
 from models.vectors import Vectors
 
 __all__ = [
@@ -67,6 +71,8 @@ class State:
     history: History
     catalogue: Catalogue
     vectors: Vectors
+    together: Together
+    reviewers: Reviewers
 
     @cached_property
     def peers(self) -> Peers:
@@ -77,7 +83,7 @@ class State:
 class Query:
     """One request for a list. Valid until the next one is made."""
 
-    __slots__ = ("context", "k", "near", "now_ms", "open", "profile", "repeats", "seen", "stamp", "user")
+    __slots__ = ("at_ms", "context", "k", "near", "now_ms", "open", "pause_ms", "profile", "repeats", "seen", "stamp", "user")
 
     def __init__(
         self,
@@ -92,6 +98,8 @@ class Query:
         context: Mapping[str, str] | None = None,
         near: Sequence[tuple[str, float]] | None = None,
         repeats: bool = False,
+        at_ms: int | None = None,
+        pause_ms: int = -1,
     ) -> None:
         self.user = user
         """Index of the user; -1 for a stranger."""
@@ -99,6 +107,10 @@ class Query:
         """The user's distinct positive items (`PROFILE`: item, weight, count), the newest last. Empty for a stranger."""
         self.now_ms = now_ms
         """The log's high-water mark: the only clock."""
+        self.at_ms = now_ms if at_ms is None else at_ms
+        """Event time of the request, where it says one; else as `now_ms`."""
+        self.pause_ms = pause_ms
+        """From the user's newest event to the request; negative: there is none."""
         self.k = k
         """Candidates wanted from each source."""
         self.open = open_items
@@ -140,12 +152,14 @@ def whole(count: int) -> npt.NDArray[np.float64]:
     return _WHOLE[:count] if count <= len(_WHOLE) else np.ones((count, 1))
 
 
-class Source(ABC):
+class Source(Kept, ABC):
     """A way to find items for a user. See the module's docstring."""
 
     name: str = ""
     """As in `Recommended.sources`, in settings and in reports."""
     family: ClassVar[Family] = Family.COLLABORATIVE
+    together: ClassVar[bool] = False
+    """Whether it looks at `State.together`, which counts for nobody else."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -158,23 +172,23 @@ class Source(ABC):
         return [cls(state)]
 
     # -------------------------------------------------------------------------------------------- learning
-    def ensure(self, users: int, items: int) -> None:  # noqa: B027  a hook: most sources need not all of them
+    def ensure(self, users: int, items: int) -> None:
         """Make place for user indices below `users` and item indices below `items` (called before any such index is used, with
         numbers that grow by doubling): state and scratch are sized here and nowhere else."""
 
-    def before(self, step: Step) -> None:  # noqa: B027
+    def before(self, step: Step) -> None:
         """An event is about to enter or leave."""
 
-    def after(self, step: Step) -> None:  # noqa: B027
+    def after(self, step: Step) -> None:
         """The event has entered or left."""
 
-    def taught(self, step: Step) -> None:  # noqa: B027
+    def taught(self, step: Step) -> None:
         """A positive event has been learned (once, after `after`)."""
 
-    def forget_user(self, user: int) -> None:  # noqa: B027
+    def forget_user(self, user: int) -> None:
         """This index will stand for somebody else. All events of the user have left in steps before."""
 
-    def forget_item(self, item: int) -> None:  # noqa: B027
+    def forget_item(self, item: int) -> None:
         """This index will stand for another item. All its events have left in steps before."""
 
     # -------------------------------------------------------------------------------------------- asking
@@ -191,10 +205,6 @@ class Source(ABC):
         """Why these items (all with a score > 0) for the query last given to `find`."""
 
     # -------------------------------------------------------------------------------------------- housekeeping
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything learned that is not derived at query time, by name: for snapshots and for comparing states."""
-        return {}
-
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
         return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import allowed
@@ -123,8 +124,10 @@ def best(
     return m
 
 
-class Board:
-    """Up to 2 `bound` of the best items in order (equal scores by key). Derived from the scores, no state of its own."""
+class Board(Kept):
+    """Up to 2 `bound` of the best items in order (equal scores by key). Derived from the scores, but not at once."""
+
+    kept = ("members", "at", "floor", "floor_key")
 
     def __init__(self, bound: int) -> None:
         self.bound = bound

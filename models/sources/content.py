@@ -92,6 +92,7 @@ class Content(Source):
 
     name = "content"
     family = Family.CONTENT
+    scratch = ("_affinity", "_met")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)

@@ -13,7 +13,7 @@ find() looks at the `embedding_scan` items taken most recently; score() knows al
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,9 @@ class Embedding(Source):
 
     name = "embedding"
     family = Family.COLLABORATIVE
+    kept = ("into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_past", "_counters")
+    scratch = ("_scratch", "_context", "_top", "_known", "_settings")
+    gradient = True
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -149,12 +152,6 @@ class Embedding(Source):
         return Grounds("leads_to", fraction, item=because)
 
     # -------------------------------------------------------------------------------------------- housekeeping
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {
-            "into": self.into, "out": self.out, "bias": self.bias, "alive": self.alive, "random": self.random,
-            "recent": self._recent, "past": self._past, "places": self._recent_place,
-            "counters": self._counters,
-        }  # fmt: skip
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {"embedded_items": (int(self.alive.sum()), self.bound)}

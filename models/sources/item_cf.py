@@ -1,23 +1,20 @@
 """ItemCF: items that the same people are positive about.
 
 Cosine of Sarwar et al. (2001), Linden et al. (2003), for sets: sim(i, j) = C_ij / sqrt(n_i n_j), with C_ij the users whose
-profile holds both and n_i those whose profile holds i. Counted exactly, one step at a time (Huang et al., TencentRec, SIGMOD
-2015, eq. 8).
+profile holds both (see `models.together`) and n_i those whose profile holds i.
 
 score(i) = sum over the user's newest L items j of decay^age(j) * weight(j) * sim(i, j); age 0 is the newest.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from models.kernel import kernel
-from models.pairs import PAIR, Pairs, lookup, neighbours
+from models.pairs import PAIR, lookup, neighbours
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, best_of, offer
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, offer
 
 
 @kernel
@@ -64,27 +61,21 @@ def _evidence(
 
 
 class ItemCF(Source):
-    """See the module. Learning costs two table updates per item of the profile."""
+    """See the module."""
 
     name = "item_cf"
     family = Family.COLLABORATIVE
+    together = True
+    scratch = ("_scratch", "_cells")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
-        self.pairs = Pairs(self.config.max_pairs, self.config.max_neighbours)
+        self.pairs = state.together.pairs
         self._scratch = Accumulator()
         self._cells: Array = np.zeros(self.config.max_neighbours + 1, PAIR)
 
     def ensure(self, users: int, items: int) -> None:
-        self.pairs.ensure(items)
         self._scratch.ensure(items)
-
-    def after(self, step: Step) -> None:
-        if step.joined or step.left:
-            self.pairs.count(step.item, self.history.profile(step.user), 1 if step.joined else -1)
-
-    def forget_item(self, item: int) -> None:
-        self.pairs.overflowed[item] = 0  # its row is empty: nobody has the item
 
     def find(self, query: Query, found: Found) -> int:
         history, scratch, pool = self.history, self._scratch, self.pairs.pool
@@ -115,9 +106,3 @@ class ItemCF(Source):
         order = np.lexsort((history.items.keys[row["item"]], -cosine))
         usable = [x for x in order if self.state.catalogue.open[row["item"][x]]]
         return [(int(row["item"][x]), float(cosine[x])) for x in usable[:n]]
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return self.pairs.arrays()
-
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        return self.pairs.sizes()

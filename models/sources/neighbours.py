@@ -55,6 +55,7 @@ class Neighbours(Source):
 
     name = "neighbours"
     family = Family.COLLABORATIVE
+    scratch = ("peers", "_lane")
 
     def __init__(self, state: State, setting: Setting) -> None:
         super().__init__(state)

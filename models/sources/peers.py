@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from models.config import Config
 from models.history import History
+from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.choosing import best_of, choose, gather_lane
@@ -183,8 +184,7 @@ def _add_up(
     profiles: Array, profile_rows: Array, near: Array, found: Array, weight: Array, place_of: Array, match: Array, shared: Array,
     met: int, fade: Array, within: Array, reach: Array, bounded: Array, newest: int, score: Array, support: Array, touched: Array,
 ) -> int:  # fmt: skip
-    """Scores of all items that the nearest have, in all lanes; returns their number. `shared` becomes the weights of those
-    chosen."""
+    """Scores of all items that the nearest have, in all lanes; their number. `shared` becomes the weights of the chosen."""
     shared[:met] = 0.0
     for lane in range(LANES):
         for x in range(found[lane]):
@@ -250,8 +250,14 @@ def _support(support: Array, lane: int, items: Array, out: Array) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ asking
-class Peers:
+class Peers(Kept):
     """See the module. All it holds is scratch, overwritten by the next query."""
+
+    scratch = (
+        "_lanes", "_stamp", "_place_of", "_score", "_support", "_power", "_power_of", "_touched", "_count", "_items", "_scores",
+        "_candidates", "_lengths", "_decays", "_rare", "_shares", "_peers", "_norms", "_near", "_weight", "_found", "_bounded",
+        "_newest", "_fade", "_within", "_reach", "_users", "_match", "_sizes", "_shared", "_reached", "_met",
+    )  # fmt: skip
 
     def __init__(self, config: Config, history: History) -> None:
         self.config, self.history = config, history

@@ -12,7 +12,7 @@ it changes no order and no ratio.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,7 @@ class _Ranked(Source):
     """What both have in common: an integer per item and a board of the best."""
 
     family = Family.POPULARITY
+    kept: ClassVar[tuple[str, ...]] = ("board",)
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -120,6 +121,7 @@ class Trending(_Ranked):
     """By recent positive events, weighted by their kind; one instance per half-life."""
 
     name = "trending"
+    kept = ("epoch", "_counts")
 
     def __init__(self, state: State, half_life_hours: float) -> None:
         super().__init__(state)
@@ -167,6 +169,3 @@ class Trending(_Ranked):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         return Grounds("trending", whole(len(items)), text=f"{self.half_life_hours:g} h")
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"counts": self._counts[: self.history.items.span], "epoch": np.array([self.epoch])}

@@ -60,6 +60,7 @@ class Repeats(Source):
 
     name = "repeats"
     family = Family.COLLABORATIVE
+    scratch = ("_own",)
 
     def __init__(self, state: State) -> None:
         super().__init__(state)

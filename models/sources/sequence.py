@@ -13,11 +13,12 @@ place, so the counts are always those of the windows as they are.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.kept import Kept
 from models.kernel import kernel
 from models.pairs import PAIR, Pairs, add, home, lookup, neighbours
 from models.rows import Array, grown
@@ -128,8 +129,13 @@ def _change(
     )  # fmt: skip
 
 
-class Order:
+class Order(Kept):
     """The counts S, kept by rows and by columns, and their sums."""
+
+    kept = ("following", "preceding", "ahead", "behind")
+    scratch = (
+        "_old", "_new", "_old_length", "_same", "_cells", "score", "touched", "count", "scale", "scale_of", "_stamp",
+    )  # fmt: skip
 
     def __init__(self, state: State) -> None:
         config = state.config
@@ -200,11 +206,6 @@ class Order:
             self.score, self.touched,
         )  # fmt: skip
         self._stamp = query.stamp
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        tables = {f"following_{name}": array for name, array in self.following.arrays().items()}
-        tables |= {f"preceding_{name}": array for name, array in self.preceding.arrays().items()}
-        return tables | {"ahead": self.ahead, "behind": self.behind}
 
 
 # ------------------------------------------------------------------------------------------------ asking
@@ -322,9 +323,6 @@ class _Ordered(Source):
         )  # fmt: skip
         return Grounds("goes_with" if self.both else "follows", fraction, item=because)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return self.order.arrays() if self.keeps else {}
-
     def sizes(self) -> dict[str, tuple[int, int]]:
         if not self.keeps:
             return {}
@@ -336,6 +334,7 @@ class Sequence(_Ordered):
     """What follows what the user took last."""
 
     name = "sequence"
+    kept = ("order",)
 
     @classmethod
     def build(cls, state: State) -> list[Source]:

@@ -36,6 +36,7 @@ class Text(Source):
 
     name = "text"
     family = Family.TEXT
+    scratch = ("_taste",)
 
     def __init__(self, state: State) -> None:
         super().__init__(state)

@@ -23,6 +23,7 @@ class UserCF(Source):
 
     name = "user_cf"
     family = Family.COLLABORATIVE
+    scratch = ("peers", "_lane")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)

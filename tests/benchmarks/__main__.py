@@ -21,6 +21,8 @@ from rich.table import Table
 
 from models import Click, Recommender
 from streams.embedded_kafka import EmbeddedKafka
+from streams.experiment import World, experiment, report
+from tests.benchmarks.metrics_cost import metrics_cost
 from tests.streams.flow import Flow, flow
 
 console = Console()
@@ -61,6 +63,19 @@ def library(events: int) -> Iterator[Row]:
     yield "a list of 20 with reasons, p50 / p99", f"{p50:.0f} / {p99:.0f} us", "2,000 lists, 2,000 items"
 
 
+def simulation(visits: int, seeds: int) -> Iterator[Row]:
+    """Click-through in the simulated shop, each way of ranking in shops of its own (`freshet experiment` without Kafka)."""
+    arms = ("popularity", "weighted", "learned")
+    worlds = [World(arm=arm, seed=seed, visits=visits) for seed in range(1, seeds + 1) for arm in arms]
+    found = report(list(experiment(worlds, jobs=min(2, os.cpu_count() or 1))))
+    measured_on = f"{seeds} shops of {visits:,} visits; 95 % over the shops"
+    for arm in arms:
+        yield f"click-through, {arm}", f"{found['rates'][arm]['whole run']['all']['mean']:.2%}", measured_on
+    for name in ("weighted - popularity", "learned - weighted"):
+        change = found["differences"][name]["whole run"]
+        yield f"click-through, {name}", f"{change['mean']:+.2%} ({change['low']:+.2%} to {change['high']:+.2%})", measured_on
+
+
 def cpu(river: Flow) -> float:
     return river.metric("process_cpu_seconds_total")
 
@@ -77,7 +92,7 @@ def worker(river: Flow, roles: str) -> Iterator[float]:
 
 def stages(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
     """CPU of a worker that has only that stage to do, over a backlog."""
-    with flow(bootstrap, directory, "stages.") as river:
+    with flow(bootstrap, directory, "stages.", snapshots="false") as river:  # a restart must fold again
         with worker(river, "recommend,attribute") as idle:
             pass
         river.send_all([("clicks", click) for click in stream(events, users=events // 10, items=2000)])
@@ -124,7 +139,9 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
     parser.add_argument("--rates", default="200", help="events/s for freshness, comma separated")
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
-    parser.add_argument("--only", choices=["library", "stages", "freshness"])
+    parser.add_argument("--only", choices=["library", "metrics", "stages", "freshness", "simulation"])
+    parser.add_argument("--visits", type=int, default=20_000, help="of each simulated shop")
+    parser.add_argument("--seeds", type=int, default=3, help="simulated shops of each arm, at least 2")
     parser.add_argument("--json", type=Path, help="write the rows there too")
     chosen = parser.parse_args()
     rows: list[Row] = []
@@ -136,12 +153,16 @@ def main() -> int:
 
     if chosen.only in (None, "library"):
         take(library(chosen.events))
+    if chosen.only in (None, "metrics"):
+        take(metrics_cost())
     if chosen.only in (None, "stages", "freshness"):
         with EmbeddedKafka() as kafka, tempfile.TemporaryDirectory() as directory:
             if chosen.only in (None, "stages"):
                 take(stages(kafka.bootstrap, Path(directory), chosen.events))
             for rate in [int(r) for r in chosen.rates.split(",")] if chosen.only in (None, "freshness") else []:
                 take(freshness(kafka.bootstrap, Path(directory), rate, chosen.seconds))
+    if chosen.only in (None, "simulation"):
+        take(simulation(chosen.visits, chosen.seeds))
     table = Table("what", "figure", "measured on", title="Freshet, on this machine")
     for row in rows:
         table.add_row(*row)

@@ -19,6 +19,7 @@ import yaml
 from deploy.grafana.build import rendered
 from deploy.inventory import process
 from streams import clock
+from streams.health import serve
 from streams.metrics import POSITIONS, Metrics
 from tests.deploy.promql_lint import substituted
 from tests.deploy.rule_files import RULES, rules
@@ -42,8 +43,8 @@ def exercise(metrics: Metrics) -> None:
     metrics.ready.set(1)
     metrics.last_event.set(clock.now_ms() / 1000)
     for position in (1, 2, 5, 12):
-        metrics.impression("default", position, "platform", 3)
-        metrics.impression("default", position, "served", 10)
+        metrics.shown("default", [position] * 3, "platform")
+        metrics.shown("default", [position] * 10, "served")
         metrics.click("default", position)
 
 
@@ -90,7 +91,7 @@ def exporter() -> Iterator[int]:
 
     thread = threading.Thread(target=live, daemon=True)
     thread.start()
-    yield metrics.serve("127.0.0.1", 0)
+    yield serve(metrics.registry, None, "127.0.0.1", 0)
     done.set()
     thread.join()
 

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
+
 from models import Recommender
 from models.sources.base import Query
 
 
 def full_state(model: Recommender) -> dict[str, object]:
     """Everything that learning can change, by name (scratch arrays are not among it)."""
-    history = model.history
-    state: dict[str, object] = {
-        "digest": model.digest(),
-        "sizes": model.sizes(),
-        "ignored": model.ignored(),
-        "erased": dict(model.fold.erased),
-        "now": history.now_ms,
-        "users": list(history.users.names),
-        "items": list(history.items.names),
-        "windows": [history.window(u).tobytes() for u in range(history.users.span)],
-        "profiles": [history.profile(u).tobytes() for u in range(history.users.span)],
-        "factors": model.ratings.factors.checksum() if model.ratings.factors else "",
-    }
-    parts = {"catalogue": model.catalogue, "vectors": model.vectors, "ratings": model.ratings, "fusion": model.fusion}
-    for name, part in {**parts, **{s.name: s for s in model.sources}}.items():
-        for key, array in part.arrays().items():
-            state[f"{name}.{key}"] = (array.shape, array.tobytes())
+    state: dict[str, object] = {"digest": model.digest(), "sizes": model.sizes()}
+    for path, value in model.save().items():
+        state[path] = (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else copy.copy(value)
     return state
 
 

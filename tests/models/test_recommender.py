@@ -114,9 +114,9 @@ def test_learn_says_whether_the_state_changed(by_user: dict[str, list[Change]], 
     last = data.draw(st.integers(0, max(0, len(log) - 1)))
     learned(model, log[:last])
     for event in log[last : last + 1]:
-        before = {k: v for k, v in full_state(model).items() if k != "ignored"}
+        before = {k: v for k, v in full_state(model).items() if k != "fold.ignored"}
         changed = model.learn(event)
-        after = {k: v for k, v in full_state(model).items() if k != "ignored"}
+        after = {k: v for k, v in full_state(model).items() if k != "fold.ignored"}
         if not changed:
             assert after == before
 

@@ -33,7 +33,13 @@ class Popular:
         return any(event.user_id == user_id and event.item_id == item_id for event in self.learned if isinstance(event, Click))
 
     def recommend(
-        self, user_id: str, n: int = 10, *, context: dict[str, str] | None = None, repeats: bool | None = None
+        self,
+        user_id: str,
+        n: int = 10,
+        *,
+        context: dict[str, str] | None = None,
+        repeats: bool | None = None,
+        at_ms: int | None = None,
     ) -> list[Recommended]:
         self.contexts.append(context)
         self.repeats.append(repeats)
@@ -110,8 +116,8 @@ def test_whether_own_items_are_wanted_is_seen_from_what_is_taken(items: str, wan
 def test_item_vectors_are_learned_after_their_event() -> None:
     model = Popular()
 
-    def text(event: Event | Item) -> ItemVector | None:
-        return ItemVector(item_id=event.item_id, vector=b"", texts=1, model="m") if isinstance(event, Review) else None
+    def text(event: Event | Item) -> list[ItemVector]:
+        return [ItemVector(item_id=event.item_id, vector=b"", texts=1, model="m")] if isinstance(event, Review) else []
 
     server = Lockstep(model, text)
     for message in (learn("x"), learn("y", rating=5, text="fine")):
@@ -152,3 +158,14 @@ def test_tolerant_reading(row: dict[str, object], event: Event | Item) -> None:
 def test_what_names_no_user_or_no_item_is_no_event(row: dict[str, object]) -> None:
     with pytest.raises(BadLineError):
         tolerant(row)
+
+
+def test_what_takes_an_event_back_names_it() -> None:
+    assert _after(learn("x", retracts="e3")).retracts == "e3"
+    assert _after(learn("x")).retracts is None
+
+
+def _after(message: dict[str, object]) -> Any:
+    model = Popular()
+    talk(model, message)
+    return model.learned[0]

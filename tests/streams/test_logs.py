@@ -45,6 +45,24 @@ def test_readable_lines_cannot_be_forged(capsys: pytest.CaptureFixture[str]) -> 
     assert second == "    12:00:00.000 INFO     streams.x  all is well\\rgone"
 
 
+def test_what_a_line_is_about_has_fields_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"event_id": "e1", "partition": 3, "user_id": "ada"}
+    logs.configure("INFO", json=True)
+    logging.getLogger("streams.x").info("list out", extra=fields)
+    said = json.loads(capsys.readouterr().err)
+    assert (said["event_id"], said["partition"]) == ("e1", 3)
+    assert "user_id" not in said, "only what is listed"
+    logs.configure("INFO")
+    logging.getLogger("streams.x").info("list out", extra=fields)
+    assert capsys.readouterr().err.endswith("streams.x  list out event_id=e1 partition=3\n")
+
+
+def test_ids_cannot_forge_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO")
+    logging.getLogger("streams.x").info("list out", extra={"event_id": "e1\n12:00:00.000 ERROR"})
+    assert len([line for line in capsys.readouterr().err.splitlines() if not line.startswith("    ")]) == 1
+
+
 def test_libraries_that_print_payloads_stay_at_info(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("DEBUG")
     logging.getLogger("streams.x").debug("ours")
@@ -93,6 +111,7 @@ def test_other_messages_and_our_own_are_not_held_back() -> None:
     assert limit.filter(record("kafka.net", "one thing"))
     assert all(limit.filter(record("streams.x", "ours")) for _ in range(3))
     assert all(limit.filter(record("aiokafkaesque", "a namesake")) for _ in range(3))
+    assert [limit.filter(record("streams.ingest", "refused")) for _ in range(3)] == [True, False, False]
     assert not limit.filter(record("aiokafka.conn", "one thing"))
 
 

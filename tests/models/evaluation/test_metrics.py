@@ -75,7 +75,9 @@ def test_exposure_counts_novelty_and_short_lists() -> None:
     rare, common = -math.log2(2 / 5), -math.log2(4 / 5)
     assert exposure.novelty == pytest.approx(((rare + common) / 2 + common) / 2)
     assert exposure.diversity == pytest.approx(0.5)
-    assert exposure.short == 1
+    exposure.add([], 2, popularity, 4, None)  # an empty list is short, and neither novel nor known
+    assert exposure.novelty == pytest.approx(((rare + common) / 2 + common) / 2)
+    assert exposure.short == 2
     assert exposure.shown == Counter({"a": 2, "b": 1})
 
 

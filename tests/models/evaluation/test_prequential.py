@@ -38,6 +38,21 @@ def scored(**options: object) -> list[int]:
     return list(Plan(LOG, Protocol(**options)).scored)  # type: ignore[arg-type]
 
 
+def test_what_takes_something_back_is_no_taking() -> None:
+    """A return and a deleted review are learned and never scored; an edited review is an opinion like any other."""
+    log: list[Event] = [
+        click(0, "a", "x"),
+        Purchase(event_id="e1", user_id="a", item_id="y", timestamp_ms=2, retracts="e0"),
+        review(2, "a", "z", 5.0),
+        Review(event_id="e3", user_id="b", item_id="z", timestamp_ms=4, retracts="e9"),
+        Review(event_id="e4", user_id="b", item_id="y", timestamp_ms=5, rating=5.0, retracts="e9"),
+        review(5, "b", "w", 1.0),
+    ]
+    assert list(Plan(log, Protocol(warmup=0)).scored) == [0, 2, 4]
+    kept = Plan(log, Protocol(warmup=0, positives_only=True))
+    assert [event.event_id for event in kept.events] == ["e0", "e1", "e2", "e3", "e4"]
+
+
 def test_what_is_scored() -> None:
     assert scored(warmup=0.0) == [0, 1, 3, 5, 6]  # not the bad review, not the repeat
     assert scored(warmup=0.0, repeats=True) == [0, 1, 3, 4, 5, 6]
@@ -121,10 +136,10 @@ def test_the_catalogue_is_learned_first_and_gives_diversity() -> None:
 def test_vectors_of_texts_are_learned_after_their_event_and_give_diversity_where_there_are_no_categories() -> None:
     axes = {"x": [1.0, 0.0], "y": [0.0, 2.0]}
 
-    def text(event: Event | Item) -> ItemVector | None:
+    def text(event: Event | Item) -> list[ItemVector]:
         if event.item_id not in axes:
-            return None
-        return ItemVector(item_id=event.item_id, vector=np.array(axes[event.item_id], "<f4").tobytes(), texts=1, model="m")
+            return []
+        return [ItemVector(item_id=event.item_id, vector=np.array(axes[event.item_id], "<f4").tobytes(), texts=1, model="m")]
 
     subject = Popular()
     out = report(run(subject, Plan(LOG[:4], Protocol(warmup=3)), catalogue=[Item(item_id="z")], text=text))
@@ -164,3 +179,12 @@ def test_progress_is_told_after_every_event() -> None:
     seen: list[int] = []
     run(Popular(), Plan(LOG, Protocol()), progress=seen.append)
     assert seen == list(range(1, 8))
+
+
+def test_coverage_counts_the_catalogue() -> None:
+    """Two of the log's three items are ever listed; with two more in the catalogue, one of them known already, of four."""
+    log: list[Event] = [click(0, "a", "x"), click(1, "b", "y"), click(2, "c", "z")]
+    for catalogue, share in (((), 2 / 3), ((Item(item_id="x"), Item(item_id="w")), 2 / 4)):
+        found = report(run(Popular(), Plan(log, Protocol(warmup=0)), catalogue=catalogue))
+        assert found["sources"][FUSED]["coverage"] == pytest.approx(share)
+        assert found["items"] == round(2 / share)

@@ -1,0 +1,71 @@
+"""Where a list is asked for: which rows of weights the learned fusion adds up for one request.
+
+Row 0 is shared by all. Every request also stands in one row of each of these groups:
+
+- how much is known of the user: 0, 1-4, 5-19, 20 or more items
+- how long ago the user did something: never, within 10 minutes, 1 hour, 36 hours, 8 days, longer
+- the time of day, in blocks of four hours, and whether it is a weekend (UTC, of the event time of the request)
+- what the request says of itself (device, country, ...): a row for each of the first `context_values` distinct name=value pairs
+
+A request that says nothing has no row of the last kind. All rows start at 0, so what has never been seen changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.interning import Interner
+from models.kept import Kept
+from models.sources.base import Query
+
+SHARED: Final = 0
+_MINUTE: Final = 60_000
+_KNOWN: Final = (1, 5, 20)
+_PAUSES: Final = tuple(minutes * _MINUTE for minutes in (0, 10, 60, 36 * 60, 8 * 24 * 60))
+_DAY: Final = 24 * 60 * _MINUTE
+_BLOCK: Final = 4 * 60 * _MINUTE
+
+_HISTORY: Final = 1
+_PAUSE: Final = _HISTORY + len(_KNOWN) + 1
+_HOUR: Final = _PAUSE + len(_PAUSES) + 1
+_WEEKEND: Final = _HOUR + _DAY // _BLOCK
+_VALUES: Final = _WEEKEND + 2
+
+
+class Contexts(Kept):
+    """See the module. `count` rows in all; values of requests get theirs when they are first learned from."""
+
+    kept = ("values",)
+    gradient = True
+
+    def __init__(self, values: int) -> None:
+        self.values = Interner(values)
+        self.count = _VALUES + values
+
+    def rows(self, query: Query) -> npt.NDArray[np.int64]:
+        """The rows of a request besides the shared one: (4 or more,). Only reads."""
+        rows = [
+            _HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
+            _PAUSE + sum(query.pause_ms >= least for least in _PAUSES),
+            _HOUR + query.at_ms % _DAY // _BLOCK,
+            _WEEKEND + int((query.at_ms // _DAY + 3) % 7 >= 5),  # the first day of Unix time was a Thursday, Monday is 0
+        ]
+        for pair in _pairs(query.context):
+            place = self.values.get(pair)
+            if place >= 0:
+                rows.append(_VALUES + place)
+        return np.array(rows, np.int64)
+
+    def meet(self, context: Mapping[str, str] | None) -> None:
+        """Give the values of a request that is learned from rows of their own, as long as there are any."""
+        for pair in _pairs(context):
+            if self.values.get(pair) < 0 and not self.values.full:
+                self.values.add(pair)
+
+
+def _pairs(context: Mapping[str, str] | None) -> list[str]:
+    return [f"{name}={value}" for name, value in context.items()] if context else []
