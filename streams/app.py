@@ -135,6 +135,9 @@ class Worker:
             else:
                 lines.append(record)
         await self.embedder.handle(lines)
+        now = clock.now_ms()
+        for record in lines:
+            self.metrics.text_delay.observe(max(0, now - record.timestamp) / 1000)
         await outbox.send(self.produce)
 
     async def _publish(self, vectors: list[ItemVectorRecord]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from aiokafka import ConsumerRecord
 
 from models import events
-from models.attribution import Attributed, RecentIds
+from models.attribution import Attributed, RecentIds, Unattributed
 from models.events import Impression, Interaction, Refusal
 from models.live import Shown
 from streams import clock
@@ -41,6 +41,9 @@ class Attribute:
                     quality.clicked(record.partition, to, found.position, line.received_ms)
             else:
                 self.metrics.unattributed[found.value].inc()
+            named = line.list_id
+            if named is not None and found is not Unattributed.NO_LIST and self.learner.served.find(line.user_id, named) is None:
+                self.metrics.of_unknown_list.inc()
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
         """One batch of `impressions`; returning acknowledges it."""
@@ -63,8 +66,7 @@ class Attribute:
             self.metrics.impressions_unknown.inc()
             return
         arm, positions = known
-        for position in positions:
-            self.metrics.impression(arm, position, "platform")
+        self.metrics.shown(arm, positions, "platform")
         if self.learner.quality is not None:
             partition = partition_of(impression.user_id.encode(), self.settings.partitions)  # in the log, however it came here
             self.learner.quality.shown(partition, Shown(impression.user_id, impression.list_id, arm), positions, at_ms)

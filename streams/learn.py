@@ -134,6 +134,7 @@ class Learner(Kept):
                     self.texts.vector(vector)
             except (msgspec.MsgspecError, RecursionError, ValueError) as problem:
                 self.foreign_vectors += 1
+                self.metrics.foreign_vectors.inc()
                 if self.foreign_vectors == 1:
                     log.error("item vectors are left out, text cannot contribute: %s", problem)
 

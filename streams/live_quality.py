@@ -3,7 +3,7 @@ partition, so that sums over processes count it once; and only while the replica
 
     fold        before an event is learned: was its item in the list that was out, in each source's list?
     attribute   items shown and clicks, for the cohorts
-    recommend   lists that went out: what they show of the catalogue, how unlike their items are
+    recommend   lists that went out: all for the cohorts; of a sample, what they show of the catalogue, how unlike their items are
 """
 
 from __future__ import annotations
@@ -88,18 +88,17 @@ class LiveQuality:
     # -- in recommend -----------------------------------------------------------------------------------------------
     def list_out(self, partition: int, made: RecommendationList, at_ms: int, now_ms: int) -> None:
         """A list was acknowledged. `at_ms`: the broker's time of its cause."""
-        items = [item.item_id for item in made.items]
-        self.exposure.add(items)
         if partition in self._own:
             to = Shown(made.user_id, made.list_id, made.arm)
-            self.cohorts.shown(partition, to, SERVED, range(1, len(items) + 1), at_ms)
+            self.cohorts.shown(partition, to, SERVED, range(1, len(made.items) + 1), at_ms)
         if self._sample.take(now_ms):
-            self._diversity(items)
+            self._look_at([item.item_id for item in made.items])
 
-    def _diversity(self, items: Sequence[str]) -> None:
-        found = self.lists.diversity(items)
-        if found is not None:
-            self.metrics.diversity.observe(found)
+    def _look_at(self, items: Sequence[str]) -> None:
+        self.exposure.add(items)
+        diversity = self.lists.diversity(items)
+        if diversity is not None:
+            self.metrics.diversity.observe(diversity)
 
     # -- now and then -----------------------------------------------------------------------------------------------
     def refresh(self) -> None:
@@ -108,8 +107,7 @@ class LiveQuality:
         metrics.recent_lists.set(len(self.exposure))
         metrics.recent_items.set(self.exposure.distinct)
         metrics.recent_gini.set(self.exposure.gini(known) or 0.0)
-        metrics.cohort_lists_left_out.inc(self.cohorts.left_out)
-        self.cohorts.left_out = 0
+        metrics.cohort_share.set(self.cohorts.share)
         for signal, (mean, width) in metrics.drift_state.items():
             mean.set(self.drift[signal].mean)
             width.set(self.drift[signal].width)

@@ -45,6 +45,7 @@ LOG_LEVELS: Final = ("WARNING", "ERROR", "CRITICAL")
 UNATTRIBUTED: Final = ("no_list", "not_in_list", "outside_window")
 FRESHNESS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 DURATION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+DELAY_BUCKETS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 1800.0)
 REBALANCE_BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
@@ -119,6 +120,11 @@ class Metrics:
         self._clicks_family = clicked
         missed = Counter("freshet_clicks_unattributed", "Clicks that belong to no served list.", ["reason"], registry=r)
         self.unattributed = {reason: missed.labels(reason) for reason in UNATTRIBUTED}
+        self.of_unknown_list = Counter(
+            "freshet_clicks_of_unknown_list",
+            "Clicks that name a list which is not remembered; no_list not among them.",
+            registry=r,
+        )
         self.impressions_unknown = Counter(
             "freshet_impressions_unknown", "Impression events of a list that is not remembered.", registry=r
         )
@@ -136,9 +142,7 @@ class Metrics:
         clicked = Counter("freshet_cohort_clicked", "Of these, clicked within their window.", label, registry=r)
         self._cohorts = {(arm, p, o): (shown.labels(arm, p, o), clicked.labels(arm, p, o)) for p in POSITIONS for o in ORIGINS}
         self._cohort_families = (shown, clicked)
-        self.cohort_lists_left_out = Counter(
-            "freshet_cohort_lists_left_out", "Shown lists not followed, because there were too many.", registry=r
-        )
+        self.cohort_share = Gauge("freshet_cohort_share", "Of the lists shown, so many are followed as cohorts.", registry=r)
         drift = Counter("freshet_drift", "Changes of a rate that the detector has noticed.", ["signal", "direction"], registry=r)
         self.drift = {(s, d): drift.labels(s, d) for s in SIGNALS for d in ("up", "down")}
         mean = Gauge("freshet_drift_mean", "The rate since its last change.", ["signal"], registry=r)
@@ -147,7 +151,9 @@ class Metrics:
         self.diversity = Summary(
             "freshet_list_diversity", "1 - mean pairwise similarity of the items of a list, of a sample of lists.", registry=r
         )
-        self.recent_lists = Gauge("freshet_recent_lists", "The last lists this process made, at most 2,000.", registry=r)
+        self.recent_lists = Gauge(
+            "freshet_recent_lists", "The last lists of this process that were looked at, at most 2,000.", registry=r
+        )
         self.recent_items = Gauge("freshet_recent_items", "Different items in them.", registry=r)
         self.recent_gini = Gauge("freshet_recent_gini", "How unevenly they show the catalogue: 0 evenly, 1 one item.", registry=r)
 
@@ -156,6 +162,15 @@ class Metrics:
         self.embedded = Counter("freshet_texts_embedded", "Texts embedded.", registry=r)
         self.embed_seconds = Histogram(
             "freshet_embed_seconds", "Embedding one batch of texts.", buckets=DURATION_BUCKETS, registry=r
+        )
+        self.text_delay = Histogram(
+            "freshet_text_delay_seconds",
+            "From something said about an item to its vector, published.",
+            buckets=DELAY_BUCKETS,
+            registry=r,
+        )
+        self.foreign_vectors = Counter(
+            "freshet_vectors_foreign", "Item vectors left out: of another encoder, or none at all.", registry=r
         )
         self.truncated = Counter(
             "freshet_texts_truncated", "Texts longer than the encoder reads; the rest was cut off.", registry=r
@@ -208,13 +223,20 @@ class Metrics:
         self.log_lines = {level: lines.labels(level) for level in LOG_LEVELS}
 
     # arms come from lists that other workers may have served: a small set, bounded here
-    def impression(self, arm: str, position: int, origin: str, count: int = 1) -> None:
-        key = (arm, position_bucket(position), origin)
-        child = self._impressions.get(key)
-        if child is None and len(self._impressions) < 400:
-            child = self._impressions[key] = self._impressions_family.labels(*key)
-        if child is not None:
-            child.inc(count)
+    def shown(self, arm: str, positions: Iterable[int], origin: str) -> None:
+        """Items of one list were shown at these positions (from 1)."""
+        counts = [0] * len(POSITIONS)
+        for position in positions:
+            counts[0 if position <= 1 else 1 if position <= 3 else 2 if position <= 10 else 3] += 1
+        for bucket, count in zip(POSITIONS, counts, strict=True):
+            if not count:
+                continue
+            key = (arm, bucket, origin)
+            child = self._impressions.get(key)
+            if child is None and len(self._impressions) < 400:
+                child = self._impressions[key] = self._impressions_family.labels(*key)
+            if child is not None:
+                child.inc(count)
 
     def tested(self, sources: Iterable[str]) -> None:
         """Make the series of these lists, at 0."""

@@ -212,8 +212,7 @@ class Recommend:
             self.metrics.stage[stage].observe(spent)
         self.metrics.lists["user"].inc(len(lists))
         for served in lists:
-            for item in served.items:
-                self.metrics.impression(served.arm, item.rank, "served")
+            self.metrics.shown(served.arm, range(1, len(served.items) + 1), "served")
         now = clock.now_ms()
         for record in records:
             if record.timestamp > now:

@@ -81,10 +81,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     # live quality
     quality_per_s: Annotated[
         float,
-        _doc("events per second on which all sources are tested at most; each costs as much CPU as a list", gt=0, le=10_000),
-    ] = 20.0
+        _doc("events per second on which all sources are tested at most; each costs as much CPU as a list", ge=1, le=10_000),
+    ] = 10.0
     cohort_window_s: Annotated[float, _doc("a shown item counts as clicked within so long (event time)", gt=0, le=86_400)] = 900.0
-    cohort_lists: Annotated[int, _doc("shown lists that are followed for it at once; others are not counted", ge=1)] = 50_000
+    cohort_lists: Annotated[int, _doc("shown lists that are followed for it at once; of more, a share", ge=1)] = 50_000
 
     # limits of a message
     max_message_bytes: Annotated[int, _doc("larger messages are dead letters", ge=1_000, le=900_000)] = 262_144

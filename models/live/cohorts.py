@@ -7,8 +7,8 @@ the lists were grouped by.
 
 A list is followed from the moment it was shown to a user. Time is that of the log, partition by partition: a click and the list
 it belongs to are of one user, so of one partition. When a process stops or gives its partitions away, what it follows is
-forgotten as a whole, shown and clicked alike, which costs data but shifts nothing. The same holds where the bound is reached: a
-new list is then not followed at all.
+forgotten as a whole, shown and clicked alike, which costs data but shifts nothing. The same holds where the bound is reached:
+from then on a share of the lists is followed, chosen by their hash, so that it does not depend on what becomes of them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ class Closed(NamedTuple):
     clicked: int
 
 
-_Key = tuple[int, str, str]  # hash of the user, list, origin: strangers share a list, and nobody's id is kept
+_ALL: Final = 1 << 64
+_Key = tuple[int, str]  # hash of user and list (strangers share a list, and nobody's id is kept), origin
 
 
 class _Followed:
-    __slots__ = ("arm", "clicked", "origin", "shown")
+    __slots__ = ("arm", "clicked", "key", "shown")
 
-    def __init__(self, arm: str, origin: str) -> None:
-        self.arm, self.origin = arm, origin
+    def __init__(self, arm: str, key: _Key) -> None:
+        self.arm, self.key = arm, key
         self.shown = self.clicked = 0
 
 
@@ -58,14 +59,18 @@ class Cohorts:
         if window_ms < 1 or max_lists < 1:
             raise ValueError(f"both must be at least 1: window_ms={window_ms}, max_lists={max_lists}")
         self.window_ms, self.max_lists = window_ms, max_lists
-        self.left_out = 0
-        """Lists that were not followed, because there were too many."""
         self._followed: dict[_Key, _Followed] = {}
-        self._due: dict[int, list[tuple[int, int, _Key]]] = {}  # by partition: (when, number, list), a heap
+        self._due: dict[int, list[tuple[int, int, _Followed]]] = {}  # by partition: (when, number, list), a heap
         self._numbers = itertools.count()
+        self._below = _ALL  # lists whose hash is below it are followed
 
     def __len__(self) -> int:
         return len(self._followed)
+
+    @property
+    def share(self) -> float:
+        """Of the lists that are shown, so many are followed."""
+        return self._below / _ALL
 
     def shown(self, partition: int, to: Shown, origin: str, positions: Iterable[int], at_ms: int) -> None:
         """These positions (from 1) were shown; more of the list may be shown later. `origin`: who says so."""
@@ -85,25 +90,37 @@ class Cohorts:
                 followed.clicked |= 1 << (position - 1)
 
     def _follow(self, partition: int, to: Shown, origin: str, at_ms: int) -> _Followed | None:
-        key = key64(to.user_id), to.list_id, origin
+        number = key64(f"{to.user_id}\0{to.list_id}")
+        if number >= self._below:
+            return None
+        key = number, origin
         followed = self._followed.get(key)
         if followed is None:
             if len(self._followed) >= self.max_lists:
-                self.left_out += 1
-                return None
-            followed = self._followed[key] = _Followed(to.arm, origin)
-            due = self._due.setdefault(partition, [])
-            heapq.heappush(due, (at_ms + self.window_ms, next(self._numbers), key))
+                self._follow_fewer()
+                return self._follow(partition, to, origin, at_ms)
+            followed = self._followed[key] = _Followed(to.arm, key)
+            heapq.heappush(self._due.setdefault(partition, []), (at_ms + self.window_ms, next(self._numbers), followed))
         return followed
+
+    def _follow_fewer(self) -> None:
+        """Half as many, and those from now on: none of the others is counted."""
+        self._below //= 2
+        self._followed = {key: followed for key, followed in self._followed.items() if key[0] < self._below}
 
     def close(self, partition: int, now_ms: int) -> list[Closed]:
         """The lists of the partition whose window ended before `now_ms`, each once, in that order; those of which nothing was
         shown are left out. To be called with the time of a record before what it says is told."""
-        due, closed = self._due.get(partition, []), []
+        due, closed = self._due.get(partition, ()), []
         while due and due[0][0] < now_ms:
-            followed = self._followed.pop(heapq.heappop(due)[2])
+            followed = heapq.heappop(due)[2]
+            if self._followed.get(followed.key) is not followed:
+                continue  # given up meanwhile
+            del self._followed[followed.key]
             if followed.shown:
-                closed.append(Closed(followed.arm, followed.origin, followed.shown, followed.clicked & followed.shown))
+                closed.append(Closed(followed.arm, followed.key[1], followed.shown, followed.clicked & followed.shown))
+        if self._below < _ALL and len(self._followed) < self.max_lists // 8:
+            self._below *= 2
         return closed
 
     def forget(self) -> None:

@@ -31,7 +31,10 @@ def gain(rank: int) -> float:
 
 def rank_in(items: Sequence[str], item_id: str) -> int:
     """Place of the item, 0 the first, or `MISS`."""
-    return items.index(item_id) if item_id in items else MISS
+    try:
+        return items.index(item_id)
+    except ValueError:
+        return MISS
 
 
 class ListTests:

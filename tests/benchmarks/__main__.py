@@ -22,6 +22,7 @@ from rich.table import Table
 from models import Click, Recommender
 from streams.embedded_kafka import EmbeddedKafka
 from streams.experiment import World, experiment, report
+from tests.benchmarks.metrics_cost import metrics_cost
 from tests.streams.flow import Flow, flow
 
 console = Console()
@@ -138,7 +139,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
     parser.add_argument("--rates", default="200", help="events/s for freshness, comma separated")
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
-    parser.add_argument("--only", choices=["library", "stages", "freshness", "simulation"])
+    parser.add_argument("--only", choices=["library", "metrics", "stages", "freshness", "simulation"])
     parser.add_argument("--visits", type=int, default=20_000, help="of each simulated shop")
     parser.add_argument("--seeds", type=int, default=3, help="simulated shops of each arm, at least 2")
     parser.add_argument("--json", type=Path, help="write the rows there too")
@@ -152,6 +153,8 @@ def main() -> int:
 
     if chosen.only in (None, "library"):
         take(library(chosen.events))
+    if chosen.only in (None, "metrics"):
+        take(metrics_cost())
     if chosen.only in (None, "stages", "freshness"):
         with EmbeddedKafka() as kafka, tempfile.TemporaryDirectory() as directory:
             if chosen.only in (None, "stages"):

@@ -43,8 +43,8 @@ def exercise(metrics: Metrics) -> None:
     metrics.ready.set(1)
     metrics.last_event.set(clock.now_ms() / 1000)
     for position in (1, 2, 5, 12):
-        metrics.impression("default", position, "platform", 3)
-        metrics.impression("default", position, "served", 10)
+        metrics.shown("default", [position] * 3, "platform")
+        metrics.shown("default", [position] * 10, "served")
         metrics.click("default", position)
 
 

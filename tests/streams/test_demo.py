@@ -102,8 +102,8 @@ def story() -> tuple[Course, Metrics]:
             metrics.events["clicks"].inc(5)
             metrics.lists["user"].inc(4)
             metrics.freshness.observe(2.0 if second < 20 else 0.007)
-            metrics.impression("default", 1, "platform", 100)
-            metrics.impression("default", 1, "served", 1000)  # not what people saw
+            metrics.shown("default", [1] * 100, "platform")
+            metrics.shown("default", [1] * 1000, "served")  # not what people saw
             for _ in range(2 if second < 40 else 8):
                 metrics.click("default", 1)
     return course, metrics
@@ -131,7 +131,7 @@ def test_two_windows_never_overlap() -> None:
     metrics, course = Metrics(), Course()
     for second in range(11):
         course.add(read(metrics, float(second)))
-        metrics.impression("default", 1, "platform", 10)
+        metrics.shown("default", [1] * 10, "platform")
     assert course.window() == 5.0
     assert course.first_ctr(5.0).shown == course.ctr(5.0).shown == 50
 
@@ -153,7 +153,7 @@ def test_the_readings_kept_are_bounded_and_the_beginning_is_not_forgotten() -> N
     metrics, course = Metrics(), Course(keep=20)
     for second in range(500):
         course.add(read(metrics, float(second)))
-        metrics.impression("default", 1, "platform", 10)
+        metrics.shown("default", [1] * 10, "platform")
         if second < 20:
             metrics.click("default", 1)
     assert course.first_ctr(15.0) == Rate(15, 150)

@@ -63,16 +63,38 @@ def test_partitions_have_clocks_of_their_own_and_leave_as_a_whole() -> None:
     assert len(cohorts) == 0
 
 
-def test_the_bound_holds_and_what_is_left_out_is_said() -> None:
-    cohorts = Cohorts(W, 2)
-    for k in range(5):
-        cohorts.shown(0, to(list_id=str(k)), "served", [1], 1_000 + k)
-    assert (len(cohorts), cohorts.left_out) == (2, 3)
-    assert len(cohorts.close(0, 9_000)) == 2
-    cohorts.shown(0, to(list_id="new"), "served", [1], 9_000)
-    assert len(cohorts) == 1
+def test_the_bound_holds_and_a_fair_share_is_followed() -> None:
+    """Ten times too many lists, a tenth of them clicked: the share of what is left is still a tenth."""
+    cohorts, shown, clicked, most = Cohorts(W, 500), 0, 0, 0
+    for k in range(50_000):
+        at = 1_000 + k // 50
+        for closed in cohorts.close(0, at):
+            shown += 1
+            clicked += closed.clicked
+        cohorts.shown(0, to(list_id=str(k)), "served", [1], at)
+        if k >= 2_000 and k % 10 == 0:
+            cohorts.clicked(0, to(list_id=str(k - 2_000)), ["served"], 1, at)
+        most = max(most, len(cohorts))
+    assert most <= 500
+    assert cohorts.share in (1 / 16, 1 / 32)
+    assert shown > 1_500
+    assert clicked / shown == pytest.approx(0.1, rel=0.2)
+    for k in range(200):  # quiet again
+        cohorts.close(0, 100_000 + k)
+    assert cohorts.share == 1.0
     with pytest.raises(ValueError, match="at least 1"):
         Cohorts(W, 0)
+
+
+def test_a_list_that_was_given_up_is_not_closed_by_its_old_date() -> None:
+    cohorts = Cohorts(W, 2)
+    cohorts.shown(0, to(), "served", [1], 1_000)
+    while len(cohorts):
+        cohorts._follow_fewer()
+    cohorts._below = 1 << 64
+    cohorts.shown(0, to(), "served", [1], 1_000 + W)
+    assert cohorts.close(0, 1_001 + W) == [], "its window has just begun"
+    assert len(cohorts.close(0, 1_001 + 2 * W)) == 1
 
 
 def test_positions_beyond_reason_are_no_memory_leak() -> None:
