@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,12 @@ import numpy.typing as npt
 from models.history import History
 from models.pairs import Pairs
 from models.ratings import Ratings
+from models.rows import Array
 from models.window import DEAD
+
+_USERS: Final = 65_536
+_ITEMS: Final = 1_024
+"""Rows looked at together: some hundred megabytes at the most. They are part of what is hashed, so leave them."""
 
 
 def digest(history: History, pairs: Pairs | None, ratings: Ratings) -> str:
@@ -20,44 +25,59 @@ def digest(history: History, pairs: Pairs | None, ratings: Ratings) -> str:
     whose row had to let some go (those are approximations).
     """
     sha = hashlib.sha256()
-    items = [i for i in history.items.sorted_indices() if history.item_events[i] > 0]
+    items = np.array([i for i in history.items.sorted_indices() if history.item_events[i] > 0], np.int64)
     number: npt.NDArray[np.int32] = np.full(max(1, history.items.span), -1, np.int32)
     number[items] = np.arange(len(items), dtype=np.int32)
-    for i in items:
-        _text(sha, history.items.name(i))
+    _texts(sha, [history.items.name(i) for i in items.tolist()])
     for sums in (history.item_events, history.takers, ratings.item_sum, ratings.item_count):
         sha.update(sums[items].astype("<i8").tobytes())
-    for user in history.users.sorted_indices():
-        _window(sha, history, user, number)
+    users = np.array(history.users.sorted_indices(), np.int64)
+    for begin in range(0, len(users), _USERS):
+        _windows(sha, history, users[begin : begin + _USERS], number)
     if pairs is not None:
-        for i in items:
-            _row(sha, pairs, i, number)
+        exact = items[pairs.overflowed[items] == 0]
+        for begin in range(0, len(exact), _ITEMS):
+            _pairs(sha, pairs, exact[begin : begin + _ITEMS], number)
     return sha.hexdigest()
 
 
-def _text(sha: Any, text: str) -> None:
-    data = text.encode("utf-8", "surrogatepass")
-    sha.update(len(data).to_bytes(4, "little") + data)
+def _texts(sha: Any, texts: list[str]) -> None:
+    raw = [text.encode("utf-8", "surrogatepass") for text in texts]
+    sha.update(np.array([len(raw), *map(len, raw)], "<i8").tobytes() + b"".join(raw))
 
 
-def _window(sha: Any, history: History, user: int, number: npt.NDArray[np.int32]) -> None:
-    window = history.window(user)
-    window = window[window["item"] != DEAD]
-    if not len(window):
-        return
-    window = window[np.lexsort((window["key"], window["ts"]))]
-    _text(sha, history.users.name(user))
-    sha.update(len(window).to_bytes(4, "little"))
-    sha.update(number[window["item"]].astype("<i4").tobytes())
+def _windows(sha: Any, history: History, users: npt.NDArray[np.int64], number: npt.NDArray[np.int32]) -> None:
+    """The events of users, by time and id; those of whom nothing is left are not named."""
+    rows = history.windows.rows[users]
+    owner, cells = _cells(rows["start"], rows["size"])
+    events = history.windows.data[cells]
+    live = events["item"] != DEAD
+    owner, events = owner[live], events[live]
+    order = np.lexsort((events["key"], events["ts"], owner))
+    events = events[order]
+    counts = np.bincount(owner, minlength=len(users))
+    _texts(sha, [history.users.name(user) for user in users[counts > 0].tolist()])
+    sha.update(counts[counts > 0].astype("<i8").tobytes())
+    sha.update(number[events["item"]].astype("<i4").tobytes())
     for field, kind in (("ts", "<i8"), ("key", "<u8"), ("rating", "<i2"), ("kind", "u1")):
-        sha.update(window[field].astype(kind).tobytes())
+        sha.update(events[field].astype(kind).tobytes())
 
 
-def _row(sha: Any, pairs: Pairs, item: int, number: npt.NDArray[np.int32]) -> None:
-    if pairs.overflowed[item]:
-        return
-    row = pairs.row(item)
-    others = number[row["item"]]
-    order = np.argsort(others)
-    sha.update(len(row).to_bytes(4, "little"))
-    sha.update(others[order].astype("<i4").tobytes() + row["count"][order].astype("<i4").tobytes())
+def _pairs(sha: Any, pairs: Pairs, items: npt.NDArray[np.int64], number: npt.NDArray[np.int32]) -> None:
+    """The neighbours of items, in the order of their ids."""
+    rows = pairs.pool.rows[items]
+    owner, cells = _cells(rows["start"], rows["cap"])
+    found = pairs.pool.data[cells]
+    used = found["count"] != 0
+    owner, others, counts = owner[used], number[found["item"][used]], found["count"][used]
+    order = np.lexsort((others, owner))
+    for column in (owner, others[order], counts[order]):
+        sha.update(column.astype("<i4").tobytes())
+
+
+def _cells(starts: Array, lengths: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of rows of cells one after another: the place of each cell's row among the given ones, and the index of the cell."""
+    lengths = lengths.astype(np.int64)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    before = np.cumsum(lengths) - lengths
+    return owner, np.arange(len(owner)) - before[owner] + starts[owner]

@@ -74,6 +74,14 @@ class Kept:
         for name in self._values(parts):
             setattr(self, name, fitting(name, saved, getattr(self, name)))
 
+    def check(self, saved: Mapping[str, Value]) -> None:
+        """Whether `restore` could take this, without changing anything. Raises `Misfit`."""
+        mine = self.save()
+        for path, value in mine.items():
+            fitting(path, saved, value)
+        if unknown := sorted(saved.keys() - mine.keys()):
+            raise Misfit(f"{unknown[0]} was saved and is not known here")
+
     def learned(self) -> Saved:
         """What gradient steps have learned, by path."""
         if self.gradient:

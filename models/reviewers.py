@@ -1,12 +1,13 @@
 """What people say, as vectors: the mean of each user's reviews, so that people can be alike in their words.
 
-A review's unit vector is kept in integers of 1/`FIXED`, one byte a number, at most `max_review_vectors` of them, the newest to
-come; sums of them are integers too. So a review that is taken back leaves nothing behind, and neither does a person.
+A review's unit vector is kept in integers, one byte a number (see `scale_of`), at most `max_review_vectors` of them, the newest
+to come; sums of them are integers too. So a review that is taken back leaves nothing behind, and neither does a person.
 Users are known by id here: reviews are embedded elsewhere, and may come before or after the events they belong to.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import Final
 
@@ -20,9 +21,13 @@ from models.interning import key64
 from models.kept import Kept
 from models.rows import grown
 
-FIXED: Final = 400
-"""Numbers of unit vectors are about 1 / sqrt(dim): of 384, one in a billion is beyond 127 / 400."""
 UNASKED: Final = -2
+
+
+def scale_of(dim: int) -> float:
+    """What 1 is in a vector of small integers: numbers of unit vectors are about 1 / sqrt(dim), and beyond six times that they
+    are cut off at 127."""
+    return 127.0 / min(1.0, 6.0 / math.sqrt(dim))
 
 
 class Reviewers(Kept):
@@ -31,14 +36,15 @@ class Reviewers(Kept):
     """
 
     kept = (
-        "model", "dim", "texts", "total", "vectors", "keys", "owners", "rows", "next_row", "places", "ids", "free", "sums",
-        "counts", "means", "squared", "place_of", "user_at", "displaced",
+        "model", "dim", "scale", "texts", "total", "vectors", "keys", "owners", "rows", "next_row", "places", "ids", "free",
+        "sums", "counts", "means", "squared", "place_of", "user_at", "displaced",
     )  # fmt: skip
 
     def __init__(self, config: Config, history: History) -> None:
         self.bound, self.history = config.max_review_vectors, history
         self.model: str | None = None
         self.dim = 0
+        self.scale = 1.0
         self.texts = 0
         self.displaced = 0
         """Vectors that had to leave for newer ones."""
@@ -84,8 +90,10 @@ class Reviewers(Kept):
         """Nothing."""
 
     def forget_user(self, user: int) -> None:
-        """This index will stand for somebody else, and of this one nothing is left."""
-        self.forget(self.history.users.name(user))
+        """This index will stand for somebody else. What its user has said stays, until it is taken back or `forget` is called."""
+        place = self.place_of[user]
+        if place >= 0:
+            self.user_at[place] = -1
         self.place_of[user] = UNASKED
 
     def forget_item(self, item: int) -> None:
@@ -177,7 +185,7 @@ class Reviewers(Kept):
         self.counts[place] += sign
         self.total += sign * vector.astype(np.int64)
         self.texts += sign
-        mean = self.sums[place] / (FIXED * max(1, int(self.counts[place])))
+        mean = self.sums[place] / (self.scale * max(1, int(self.counts[place])))
         self.means[place] = mean
         self.squared[place] = float(mean @ mean)
 
@@ -193,13 +201,13 @@ class Reviewers(Kept):
         if not np.isfinite(norm) or norm == 0.0:
             raise ValueError(f"review {entry.event_id!r}: a vector needs finite numbers, not all of them 0")
         if self.model is None:
-            self.model, self.dim = entry.model, len(vector)
+            self.model, self.dim, self.scale = entry.model, len(vector), scale_of(len(vector))
             self.total = np.zeros(self.dim, np.int64)
             self.vectors = np.zeros((16, self.dim), np.int8)
             self.sums, self.means = np.zeros((16, self.dim), np.int32), np.zeros((16, self.dim), np.float32)
             self.counts, self.squared = np.zeros(16, np.int32), np.zeros(16, np.float32)
             self.user_at = np.full(16, -1, np.int32)
-        rounded: npt.NDArray[np.float64] = np.clip(np.rint(vector / norm * FIXED), -127, 127)
+        rounded: npt.NDArray[np.float64] = np.clip(np.rint(vector / norm * self.scale), -127, 127)
         return rounded.astype(np.int8)
 
     # -------------------------------------------------------------------------------------------- asking
@@ -209,7 +217,7 @@ class Reviewers(Kept):
         place = int(self.place_of[user]) if user >= 0 else -1
         if place < 0:
             return None
-        common = (self.total / (FIXED * max(1, self.texts))).astype(np.float32)
+        common = (self.total / (self.scale * max(1, self.texts))).astype(np.float32)
         own = self.means[place] - common
         length = float(np.sqrt(own @ own))
         if length < 1e-6:

@@ -30,8 +30,9 @@ from streams.learn import Learner
 from streams.live_quality import LiveQuality
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 from streams.recommend import Hits, Recommend
-from streams.replica import Replica
+from streams.replica import Replica, extent
 from streams.settings import ROLES, Settings
+from streams.snapshots import Snapshots
 from streams.status import Snapshot, render
 from streams.text_encoder import TextEncoder, create_encoder
 from streams.transport import OutRecord
@@ -65,11 +66,13 @@ class Worker:
         self.embedder: Embedder | None = None
         self.store: VectorStore | None = None
         self.language: LanguageStage | None = None
+        self.snapshots: Snapshots | None = None
         self._embedder_ready = asyncio.Event()
         self._started_ms = clock.now_ms()
         self._add_agents()
         self.vitals = Vitals(self.app, self.metrics, self.replica, self._embedder_ready if "embed" in self.roles else None)
         self.app.task(self._start_parts)
+        self.app.task(self._save_now_and_then)
         self.app.timer(WATCH_S)(self._watch)
         self.metrics.watch(self._collect)
 
@@ -189,6 +192,15 @@ class Worker:
         except Exception as problem:
             transport.die(f"the watch failed: {problem}", problem)
 
+    async def _save_now_and_then(self) -> None:
+        try:
+            if self.snapshots is not None:
+                await self.snapshots.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as problem:
+            transport.die(f"the snapshots failed: {problem}", problem)
+
     @property
     def ready(self) -> bool:
         """Whether this process can do its work now (see `vitals`)."""
@@ -240,13 +252,27 @@ class Worker:
             gc.freeze()  # what was imported and compiled is never garbage: looking through it would cost lists their time
             log.info("the model's kernels were ready after %.1f s", time.perf_counter() - started)
 
-    def run(self) -> int:
-        """Until a signal or a failure; returns the exit code."""
+    def _restore(self, *, rebuild: bool) -> None:
+        """Before Kafka counts on us as well: reading a snapshot takes seconds."""
+        if self.learner is None or self.replica is None:
+            return
+        replica = self.replica
+        there = extent(self.settings.connection, replica.topics)
+        self.snapshots = Snapshots(self.settings, self.metrics, self.learner, there, lambda: replica.positions)
+        replica.resume = self.snapshots.restore(rebuild=rebuild)
+
+    def run(self, *, rebuild: bool = False) -> int:
+        """Until a signal or a failure; returns the exit code. `rebuild`: fold the log from its beginning if no snapshot fits.
+
+        Raises:
+            SnapshotRefused: there is no state to start from, and the settings do not say to do without.
+        """
         logs.recent().count = lambda level: self.metrics.log_lines[level].inc() if level in self.metrics.log_lines else None
         health = Health(self.vitals.alive, self.vitals.conditions, self._status)
         port = serve(self.metrics.registry, health, self.settings.metrics_host, self.settings.metrics_port)
         log.info("metrics and health on http://%s:%d, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
         self._warm_up()
+        self._restore(rebuild=rebuild or self.settings.snapshot_misfit == "rebuild")
         worker = faust.Worker(
             self.app, loglevel=self.settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False
         )
@@ -260,6 +286,8 @@ class Worker:
                 self.store.close_now()
             if self.language is not None:
                 self.language.close()
+        if self.snapshots is not None and code == 0:
+            self.snapshots.finish()
         if self.learner is not None:
             log.info("state digest %s", self.learner.model.digest())
         return code

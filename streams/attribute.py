@@ -22,7 +22,6 @@ class Attribute:
 
     def __init__(self, settings: Settings, metrics: Metrics, learner: Learner, produce: Produce) -> None:
         self.settings, self.metrics, self.learner, self.produce = settings, metrics, learner, produce
-        self.served = learner.served
         self.window_ms = settings.attribution_window_s * 1000
         self.seen = RecentIds()
 
@@ -34,7 +33,7 @@ class Attribute:
                 quality.passed(record.partition, line.received_ms)
             if line.kind != "click" or self.learner.is_repeated(record.partition, record.offset):
                 continue
-            found = self.served.attribute(line, self.window_ms)
+            found = self.learner.served.attribute(line, self.window_ms)
             if isinstance(found, Attributed):
                 self.metrics.click(found.arm, found.position)
                 if quality is not None:
@@ -43,7 +42,7 @@ class Attribute:
             else:
                 self.metrics.unattributed[found.value].inc()
             named = line.list_id
-            if named is not None and found is not Unattributed.NO_LIST and self.served.find(line.user_id, named) is None:
+            if named is not None and found is not Unattributed.NO_LIST and self.learner.served.find(line.user_id, named) is None:
                 self.metrics.of_unknown_list.inc()
 
     async def handle(self, records: list[ConsumerRecord]) -> None:
@@ -62,7 +61,7 @@ class Attribute:
     def _shown(self, impression: Impression, at_ms: int) -> None:
         if not self.seen.add(impression.event_id):
             return
-        known = self.served.positions(impression)
+        known = self.learner.served.positions(impression)
         if known is None:
             self.metrics.impressions_unknown.inc()
             return

@@ -62,6 +62,7 @@ def worker(
     bootstrap: Bootstrap = None,
     state_dir: StateDir = None,
     metrics_port: MetricsPort = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="if no snapshot fits: fold the log from its beginning")] = False,
 ) -> None:
     """Run the agents: ingest, recommend, attribute, embed."""
     loaded = settings(bootstrap=bootstrap, state_dir=state_dir, metrics_port=metrics_port)
@@ -71,9 +72,13 @@ def worker(
         fail(str(problem))
     _check_topics(loaded)
     from streams.app import Worker
+    from streams.snapshots import SnapshotRefused
+    from streams.topics import TopicsError
 
     try:
-        raise typer.Exit(Worker(loaded, chosen).run())
+        raise typer.Exit(Worker(loaded, chosen).run(rebuild=rebuild))
+    except (SnapshotRefused, TopicsError) as problem:
+        fail(str(problem), 1)
     except OSError as problem:
         fail(f"{problem} (the metrics port is set by FRESHET_METRICS_PORT)", 1)
 

@@ -4,16 +4,18 @@ was served is the fold of the output topic."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka import ConsumerRecord
 
-from models import Recommender
+from models import Recommender, events
 from models.attribution import RecentIds, ServedLists
 from models.events import Interaction, Item, ItemVector, RecommendationList
 from models.fold import check
+from models.kept import Kept, Saved, Value
+from models.snapshot import fingerprint
 from models.text_ranking import ItemTexts
 from streams import clock
 from streams.ingest import decode_item
@@ -60,14 +62,22 @@ class Budget:
         return True
 
 
-class Learner:
-    """The model and the served lists of this process, and how each topic's records change them."""
+class Learner(Kept):
+    """The model and the served lists of this process, and how each topic's records change them.
+
+    Attributes:
+        newest: the last interaction that changed the model: the cause of the strangers' list.
+        erasures: how many people were forgotten, ever.
+    """
+
+    kept = ("model", "served", "_repeated", "texts", "newest", "erasures")
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.model = Recommender(settings.model)
         self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
-        self.newest: Interaction | None = None  # the last interaction that changed the model: the cause of the strangers' list
+        self.newest: Interaction | None = None
+        self.erasures = 0
         self._budget = Budget(settings.training_per_s)
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
@@ -94,6 +104,7 @@ class Learner:
             if self.model.learn(line, train=self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = line
+                self.erasures += line.kind == "erasure"
                 if self.quality is not None and tests is not None:
                     self.quality.count(tests)
             else:
@@ -140,6 +151,23 @@ class Learner:
     def is_repeated(self, partition: int, offset: int) -> bool:
         """Whether this line of the log changed nothing, because its event was known (of the last 200,000 such lines)."""
         return f"{partition}/{offset}" in self._repeated
+
+    # -- snapshots ------------------------------------------------------------------------------------------------
+    def shaping(self) -> dict[str, Any]:
+        """The settings that the state depends on: a snapshot made under others is of no use."""
+        return {**fingerprint(self.settings.model), "ranker": bool(self.settings.ranker)}
+
+    def save(self) -> Saved:
+        return {**super().save(), "newest": events.encode(self.newest).decode() if self.newest is not None else None}
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        super().restore(saved)
+        self.newest = _interaction(self.newest) if isinstance(self.newest, str) else None
+
+    def become(self, saved: Mapping[str, Value]) -> None:
+        """Take a snapshot over, all of it or, raising `Misfit`, nothing."""
+        self.check(saved)
+        self.restore(saved)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held, beside its bounds."""

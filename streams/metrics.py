@@ -26,6 +26,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 RANKED: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
 """What becomes of a list in the language stage (see `streams.language_stage`)."""
+SNAPSHOTS: Final = ("written", "failed", "damaged", "restored", "shared")
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
@@ -64,6 +65,7 @@ class Metrics:
         self._attribution(arm)
         self._quality(arm)
         self._text()
+        self._snapshots()
         self._process()
 
     def _flow(self, arm: str) -> None:
@@ -189,6 +191,20 @@ class Metrics:
             "freshet_language_lists", "Lists that met the language stage, by what became of them.", ["outcome"], registry=r
         )
         self.language_lists = {outcome: ranked.labels(outcome) for outcome in RANKED}
+
+    def _snapshots(self) -> None:
+        r = self.registry
+        snapshots = Counter("freshet_snapshots", "Snapshots of the state, by what became of them.", ["outcome"], registry=r)
+        self.snapshots = {outcome: snapshots.labels(outcome) for outcome in SNAPSHOTS}
+        self.snapshot_pause = Histogram(
+            "freshet_snapshot_pause_seconds", "How long a snapshot held up the stream.", buckets=DURATION_BUCKETS, registry=r
+        )
+        self.snapshot_seconds = Gauge("freshet_snapshot_seconds", "Time the newest snapshot took, beside the stream.", registry=r)
+        self.snapshot_bytes = Gauge("freshet_snapshot_bytes", "Size of the newest snapshot.", registry=r)
+        self.snapshot_time = Gauge(
+            "freshet_snapshot_timestamp_seconds", "When the newest snapshot was made; before the first, the start.", registry=r
+        )
+        self.snapshot_time.set_to_current_time()
 
     def _process(self) -> None:
         r = self.registry

@@ -22,9 +22,9 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiokafka
 from aiokafka import ConsumerRecord, TopicPartition
@@ -35,9 +35,13 @@ from mode import Service
 
 from .connection import Connection
 from .lanes import die
+from .topics import admin
 
 Apply = Callable[[int, Sequence[ConsumerRecord]], None]
 """(partition, records in offset order) -> the state has changed."""
+
+Positions = dict[tuple[str, int], int]
+"""(topic, partition) -> an offset."""
 
 PACE_S: Final = 0.003
 """Between two fetches, as in transport.py."""
@@ -52,7 +56,8 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
     """See the module.
 
     topics         full topic name -> its fold
-    resume         (topic, partition) -> first offset to read, from a snapshot of the state; everything else from its beginning
+    resume         (topic, partition) -> first offset to read, from a snapshot of the state; everything else from its beginning.
+                   An attribute as well, to be set before the start
     pace_s         pause between two fetches
     slice_records  most records given to a fold at once
     patience_s     how long Kafka may take to answer a request, or a topic to appear at the start
@@ -81,7 +86,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         self.pace_s, self.slice_records, self.fail = pace_s, slice_records, fail
         self.ready = asyncio.Event()
         self._patience_ms = int(patience_s * 1000)
-        self._resume = dict(resume or {})
+        self.resume: Positions = dict(resume or {})
         self._next: dict[tuple[str, int], int] = {}  # the next offset to fold
         self._ends: dict[tuple[str, int], int] = {}  # where the topics ended at the start
         self._waiters: dict[tuple[str, int], list[tuple[int, int, asyncio.Future[None]]]] = {}
@@ -105,7 +110,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         await done
 
     @property
-    def positions(self) -> dict[tuple[str, int], int]:
+    def positions(self) -> Positions:
         """(topic, partition) -> the next offset to fold. Taken together with the state, between two turns of the event loop,
         this is what a snapshot needs for `resume`."""
         return dict(self._next)
@@ -173,7 +178,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         begins, ends = await self._kafka.beginning_offsets(partitions), await self._kafka.end_offsets(partitions)
         for tp in partitions:
             key = tp.topic, tp.partition
-            position = self._resume.get(key, begins[tp])
+            position = self.resume.get(key, begins[tp])
             if not begins[tp] <= position <= ends[tp]:
                 raise ValueError(f"{tp.topic}/{tp.partition} has offsets {begins[tp]}..{ends[tp]}, not {position} to resume from")
             self._kafka.seek(tp, position)
@@ -225,6 +230,30 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
                 self._wake(key)
         if all(self._next[key] >= end for key, end in self._ends.items()):
             self.ready.set()
+
+
+class Extent(NamedTuple):
+    """Topics as they are in Kafka at some moment."""
+
+    ids: dict[str, str]
+    """Topic -> Kafka's id of it: a topic that is made anew under the same name has another one."""
+    begins: Positions
+    ends: Positions
+
+
+def extent(connection: Connection, topics: Iterable[str]) -> Extent:
+    """What there is of these topics. LookupError if one does not exist, `topics.TopicsError` if Kafka cannot be asked."""
+    names = list(topics)
+    begins: Positions = {}
+    ends: Positions = {}
+    with admin(connection) as client:
+        ids = {topic["name"]: str(topic["topic_id"]) for topic in client.describe_topics(names)}
+    for name in names:
+        with reader(connection, name) as kafka:
+            partitions = kafka.assignment()
+            begins |= {(tp.topic, tp.partition): offset for tp, offset in kafka.beginning_offsets(partitions).items()}
+            ends |= {(tp.topic, tp.partition): offset for tp, offset in kafka.end_offsets(partitions).items()}
+    return Extent(ids, begins, ends)
 
 
 def read_all(connection: Connection, topic: str, *, patience_s: float = 30.0) -> Iterator[Any]:

@@ -127,6 +127,15 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     # operations
     state_dir: Annotated[str, _doc("where embedded parts keep their data", min_length=1)] = ".freshet"
+    snapshots: Annotated[bool, _doc("whether workers that make lists save their state in `state_dir`, to start from it")] = True
+    snapshot_interval_s: Annotated[float, _doc("how often at least, where something has changed", ge=1, le=86_400)] = 300.0
+    snapshot_records: Annotated[int, _doc("sooner after so many records of the log", ge=1_000)] = 2_000_000
+    snapshot_share: Annotated[
+        str, _doc("a place for copies, as an fsspec URL (s3://bucket/path, file:///mnt/share): new workers start from them")
+    ] = ""
+    snapshot_misfit: Annotated[
+        Literal["refuse", "rebuild"], _doc("where no snapshot fits, or the log is cut off: do not start, or fold what there is")
+    ] = "refuse"
     metrics_host: Annotated[str, _doc("address of the metrics server")] = "127.0.0.1"
     metrics_port: Annotated[int, _doc("port of the metrics server; 0: any free one", ge=0, le=65_535)] = 9464
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _doc("of the log on standard error")] = "INFO"

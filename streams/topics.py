@@ -38,6 +38,7 @@ ALL: Final = (*INPUTS, INTERACTIONS, ITEM_TEXTS, ITEM_VECTORS, RECOMMENDATIONS, 
 UNLIMITED: Final = -1
 DAY_MS: Final = 86_400_000
 MESSAGE_BYTES: Final = 1_048_576
+TOMBSTONES_MS: Final = 7 * DAY_MS
 
 _ALTER: Final = "freshet topics --alter"
 
@@ -116,6 +117,7 @@ def specs(
         }
         if name in COMPACTED:
             config |= {"cleanup.policy": "compact", "max.compaction.lag.ms": str(compaction_lag_ms)}
+            config |= {"delete.retention.ms": str(TOMBSTONES_MS)}  # a replica that goes on from a snapshot must meet tombstones
         else:
             config |= {"cleanup.policy": "delete", "retention.ms": str(retention.get(name, input_retention_ms))}
         found.append(TopicSpec(name=prefix + name, partitions=partitions, replication=replication, config=config))
@@ -238,7 +240,7 @@ def _satisfies(key: str, wanted: str, found: str) -> bool:
     match key:
         case "cleanup.policy":
             return set(found.split(",")) == set(wanted.split(","))
-        case "max.message.bytes" | "min.insync.replicas":
+        case "max.message.bytes" | "min.insync.replicas" | "delete.retention.ms":
             return found.isdecimal() and int(found) >= int(wanted)
         case "max.compaction.lag.ms":
             return found.isdecimal() and int(found) <= int(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deploy.grafana.panels import Json, dashboard
 from deploy.grafana.rows_flow import FINE, FLOW, FRESHNESS
+from deploy.grafana.rows_snapshots import SNAPSHOTS
 from deploy.grafana.rows_state import CTR, MODEL, TEXT
 
 
@@ -14,5 +15,5 @@ def overview() -> Json:
         title="Freshet: overview",
         description="From events to lists: flow, freshness, click-through rate, text, model. What to do: docs/operations.md.",
         tags=["freshet"],
-        rows=[FINE, FLOW, FRESHNESS, CTR, TEXT, MODEL],
+        rows=[FINE, FLOW, FRESHNESS, CTR, TEXT, MODEL, SNAPSHOTS],
     )

@@ -21,7 +21,7 @@ from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, offer, push, settle
 
-_FIRST = 200
+_FIRST = 50
 """Changes before the first fit."""
 
 

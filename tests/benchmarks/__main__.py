@@ -92,7 +92,7 @@ def worker(river: Flow, roles: str) -> Iterator[float]:
 
 def stages(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
     """CPU of a worker that has only that stage to do, over a backlog."""
-    with flow(bootstrap, directory, "stages.") as river:
+    with flow(bootstrap, directory, "stages.", snapshots="false") as river:  # a restart must fold again
         with worker(river, "recommend,attribute") as idle:
             pass
         river.send_all([("clicks", click) for click in stream(events, users=events // 10, items=2000)])

@@ -163,7 +163,10 @@ def test_what_is_restored_is_the_same_and_stays_the_same(
 def test_also_where_every_bound_is_reached(seed: int) -> None:
     """Users, items, pairs, vectors and factors leave, and their places are given again, in the same order."""
     model = Recommender(Config(**SMALL))
-    log: list[Any] = [*shop(seed, users=200, items=150, events=2500)]
+    log: list[Any] = [
+        msgspec.structs.replace(event, context={"device": f"d{k % 5}", "country": f"c{k % 7}"}) if k % 3 else event
+        for k, event in enumerate(shop(seed, users=200, items=150, events=2500))
+    ]
     for k, entry in enumerate(background(seed, 40)):
         log.insert(k * 50, entry)
     for event in log[:1700]:
@@ -327,6 +330,13 @@ def test_what_is_missing_or_of_another_kind_does_not_fit() -> None:
         Recommender(Config(**SMALL)).restore({**saved, "history.takers": np.zeros(16, np.float32)})
     with pytest.raises(Misfit):
         Recommender(Config(**SMALL)).restore({**saved, "history.takers": 7})
+    model = Recommender(Config(**SMALL))
+    model.check(saved)
+    with pytest.raises(Misfit, match="later was saved"):
+        model.check({**saved, "later": 1})
+    with pytest.raises(Misfit, match="not saved"):
+        model.check({})
+    assert len(model.history.users) == 0
 
 
 # ------------------------------------------------------------------------------------------------ which model it fits

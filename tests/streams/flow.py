@@ -41,6 +41,11 @@ def until(ask: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> 
         time.sleep(0.1)
 
 
+def digest_in(log: str) -> str:
+    """What the worker said of its state when it stopped."""
+    return log.rsplit("state digest ", 1)[1].split()[0]
+
+
 class Flow:
     """One topic prefix on a real broker, the processes on it, and a platform's view of it."""
 

@@ -24,7 +24,7 @@ from models.events import (
     Review,
 )
 from streams.clock import now_ms
-from tests.streams.flow import Flow, flow, until
+from tests.streams.flow import Flow, digest_in, flow, until
 
 _prefixes = itertools.count()
 
@@ -199,11 +199,6 @@ def test_delivered_again_changes_nothing_and_taken_back_never_happened(river: Fl
 def taken(line: Recommended) -> tuple[str, int | None]:
     """An item and how many people took it; scores are learned by gradient steps and keep a trace of what was taken back."""
     return line.item_id, next(why.count for why in line.reasons if why.kind == "popular")
-
-
-def digest_in(log: str) -> str:
-    """What the worker said of its state when it stopped."""
-    return log.rsplit("state digest ", 1)[1].split()[0]
 
 
 def test_a_killed_worker_comes_back_to_the_state_of_one_clean_pass(river: Flow) -> None:

@@ -64,6 +64,7 @@ def test_the_list_that_was_out_is_tested_before_the_event_is_learned(river: Flow
     assert river.metric("freshet_drift_window", signal="hit_rate") == river.metric("freshet_quality_tests_total", source="served")
     river.stop(worker)
 
+    river.environment["FRESHET_SNAPSHOTS"] = "false"
     river.start()
     assert tests > 0
     assert river.metric("freshet_folded_total", kind="click") == river.metric("freshet_folded_total") - 1, "all folded again"
