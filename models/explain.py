@@ -17,6 +17,8 @@ from models.sources.base import Grounds, Query, Source
 _NEGLIGIBLE: Final = 1e-12
 MORE: Final = "more"
 """Kind of the reason that stands for all evidence not named."""
+PART: Final = np.dtype([("share", "<f8"), ("source", "<i8")])
+"""What a source adds to a score."""
 PIECE: Final = np.dtype([("weight", "<f8"), ("number", "<i8"), ("item", "<i4"), ("kind", "<i4"), ("text", "<i4")], align=True)
 """A piece of evidence: its part of the score, users or events (-1: none), item of the profile (-1: none), places in the lists of
 kinds and of texts (-1: none)."""
@@ -35,27 +37,30 @@ def explained(
     At most `most` pieces of evidence are named per item, the weightiest of all sources, equal ones of several sources as one;
     what they leave of the score is one reason of the kind `more`.
     """
-    shares = np.ascontiguousarray(shares)
-    places, supported = np.empty(shares.shape, np.int64), np.empty(shares.shape, np.int32)
-    counts, score = np.empty(len(sources), np.int64), np.empty(len(items))
-    _supported(items, shares, places, supported, counts, score)
+    count, lines = shares.shape
+    places, supported = np.empty((count, lines), np.int64), np.empty((count, lines), np.int32)
+    supports, score = np.empty(count, np.int64), np.empty(lines)
+    parts: Array = np.empty(count * lines, PART)
+    given = np.empty(lines, np.int64)
+    held = _supported(items, shares, places, supported, supports, score, parts, given)
     grounds = [
-        (s, sources[s].evidence(query, supported[s, :count])) for s, count in enumerate(counts.tolist()) if count
+        (s, sources[s].evidence(query, supported[s, :support])) for s, support in enumerate(supports.tolist()) if support
     ]  # fmt: skip
     kinds: dict[str, int] = {}
     texts: dict[str, int] = {}
-    pieces: Array = np.empty((len(items), sum(ground.fraction.shape[1] for _, ground in grounds)), PIECE)
-    sizes = np.zeros(len(items), np.int64)
+    pieces: Array = np.empty((lines, sum(ground.fraction.shape[1] for _, ground in grounds)), PIECE)
+    sizes = np.zeros(lines, np.int64)
     for s, ground in grounds:
         _collect(
             s, places, shares, ground.fraction, _NO_ITEM if ground.item is None else ground.item,
             _NO_NUMBER if ground.number is None else ground.number, _codes(ground, texts),
             kinds.setdefault(ground.kind, len(kinds)), pieces, sizes,
         )  # fmt: skip
-    best: Array = np.empty(len(items) * most, PIECE)
-    rest = np.empty(len(items))
+    best: Array = np.empty(lines * most, PIECE)
+    rest = np.empty(lines)
     named = _weightiest(pieces, sizes, score, most, best, rest)
-    return _lines(items, shares, score, sources, best[:named], sizes, rest, [*kinds], [*texts], history)
+    because = _evidence(best[:named], [*kinds], [*texts], history)
+    return _lines(items, score, parts[:held], given, [source.name for source in sources], because, sizes, rest, history)
 
 
 _NO_ITEM: Final[npt.NDArray[np.int32]] = np.full((1, 1), -1, np.int32)
@@ -76,15 +81,15 @@ def _codes(grounds: Grounds, texts: dict[str, int]) -> npt.NDArray[np.int32]:
     return codes
 
 
-def _lines(
-    items: npt.NDArray[np.int32], shares: npt.NDArray[np.float64], score: npt.NDArray[np.float64], sources: list[Source],
-    best: Array, sizes: npt.NDArray[np.int64], rest: npt.NDArray[np.float64], kinds: list[str], texts: list[str],
-    history: History,
-) -> list[Recommended]:  # fmt: skip
-    """Everything as structs. Plain lists from here on: they are cheaper to walk through than arrays."""
-    ids, names = history.items.names, [source.name for source in sources]
-    fields = [best[name].tolist() for name in ("kind", "weight", "item", "number", "text")]
-    because = (
+# ------------------------------------------------------------------------------------------------ as structs
+# Plain lists from here on: they are cheaper to walk through than arrays.
+
+
+def _evidence(pieces: Array, kinds: list[str], texts: list[str], history: History) -> list[Evidence]:
+    """Pieces (n,) as reasons."""
+    ids = history.items.names
+    fields = [pieces[name].tolist() for name in ("kind", "weight", "item", "number", "text")]
+    return [
         Evidence(
             kind=kinds[kind],
             weight=weight,
@@ -93,33 +98,58 @@ def _lines(
             text=texts[text] if text >= 0 else None,
         )
         for kind, weight, item, number, text in zip(*fields, strict=True)
-    )
+    ]
+
+
+def _lines(
+    items: npt.NDArray[np.int32], score: npt.NDArray[np.float64], parts: Array, given: npt.NDArray[np.int64], names: list[str],
+    because: list[Evidence], sizes: npt.NDArray[np.int64], rest: npt.NDArray[np.float64], history: History,
+) -> list[Recommended]:  # fmt: skip
+    """The list. Each line has the next `given` of all parts and the next `sizes` of all reasons."""
+    ids = history.items.names
+    shares = zip([names[s] for s in parts["source"].tolist()], parts["share"].tolist(), strict=True)
     lines: list[Recommended] = []
-    for item, total, parts, size, left in zip(
-        items.tolist(), score.tolist(), shares.T.tolist(), sizes.tolist(), rest.tolist(), strict=True
+    begin = 0
+    for item, total, own, size, left in zip(
+        items.tolist(), score.tolist(), given.tolist(), sizes.tolist(), rest.tolist(), strict=True
     ):
-        reasons = list(islice(because, size))
+        reasons = because[begin : begin + size]
+        begin += size
         if abs(left) > _NEGLIGIBLE:
             reasons.append(Evidence(kind=MORE, weight=left))
-        given = {name: part for name, part in zip(names, parts, strict=True) if part}
-        lines.append(Recommended(item_id=ids[item] or "", rank=len(lines) + 1, score=total, sources=given, reasons=reasons))
+        lines.append(
+            Recommended(
+                item_id=ids[item] or "", rank=len(lines) + 1, score=total, sources=dict(islice(shares, own)), reasons=reasons
+            )
+        )
     return lines
 
 
 # ------------------------------------------------------------------------------------------------ kernels
 @kernel
-def _supported(items: Array, shares: Array, places: Array, supported: Array, counts: Array, score: Array) -> None:
-    """For each source the lines it has a share in: their places, items and number; for each line the sum of its shares."""
-    score[:] = 0.0
-    for s in range(shares.shape[0]):
-        n = 0
-        for x in range(len(items)):
-            if shares[s, x] != 0.0:
-                places[s, n] = x
-                supported[s, n] = items[x]
+def _supported(
+    items: Array, shares: Array, places: Array, supported: Array, supports: Array, score: Array, parts: Array, given: Array
+) -> int:  # fmt: skip
+    """For each source the lines it has a share in: their places, items and number. For each line the sum of its shares, and the
+    shares that are not 0: line after line into `parts`, their number into `given`. Returns how many there are in all."""
+    supports[:] = 0
+    n = 0
+    for x in range(len(items)):
+        begin = n
+        total = 0.0
+        for s in range(shares.shape[0]):
+            share = shares[s, x]
+            if share != 0.0:
+                places[s, supports[s]] = x
+                supported[s, supports[s]] = items[x]
+                supports[s] += 1
+                total += share
+                parts[n].share = share
+                parts[n].source = s
                 n += 1
-                score[x] += shares[s, x]
-        counts[s] = n
+        given[x] = n - begin
+        score[x] = total
+    return n
 
 
 @kernel

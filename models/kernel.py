@@ -1,4 +1,4 @@
-"""The one decorator of compiled functions."""
+"""The decorators of compiled functions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,20 @@ def kernel(function: _F) -> _F:
     Numba's cache looks only at the file of the function itself; a kernel calls kernels of other files, so here the cache of
     each is stale as soon as any file with kernels has changed.
     """
-    compiled = nb.njit(cache=True)(function)
+    return cast(_F, _stamped(nb.njit(cache=True)(function)))
+
+
+def gradient_kernel(function: _F) -> _F:
+    """As `kernel`, but sums may be re-associated (eight additions at a time). For what is learned by gradient steps and so no
+    part of the exact state, and for nothing else."""
+    return cast(_F, _stamped(nb.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})(function)))
+
+
+def _stamped(compiled: Any) -> Any:
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)  # absent where caching is switched off
     if file is not None:
         file._source_stamp = _STAMP
-    return cast(_F, compiled)
+    return compiled
 
 
 def _stamp() -> str:
@@ -31,7 +40,7 @@ def _stamp() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         source = path.read_bytes()
-        if b"\n@kernel" in source:
+        if b"\n@kernel" in source or b"\n@gradient_kernel" in source:
             digest.update(source)
     return digest.hexdigest()
 

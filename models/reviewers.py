@@ -7,6 +7,7 @@ Users are known by id here: reviews are embedded elsewhere, and may come before 
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import Final
 
@@ -26,7 +27,7 @@ UNASKED: Final = -2
 def scale_of(dim: int) -> float:
     """What 1 is in a vector of small integers: numbers of unit vectors are about 1 / sqrt(dim), and beyond six times that they
     are cut off at 127."""
-    return 127.0 / min(1.0, 6.0 / dim**0.5)
+    return 127.0 / min(1.0, 6.0 / math.sqrt(dim))
 
 
 class Reviewers(Kept):

@@ -156,7 +156,7 @@ class RowPool(Kept):
 
     def row(self, r: int) -> Array:
         """The used cells of row `r`, a view."""
-        start, size = int(self.rows[r]["start"]), int(self.rows[r]["size"])
+        start, _, size = self.rows.item(r)  # as one tuple: by far the fastest way to read a record
         return self.data[start : start + size]
 
     def save(self) -> Saved:

@@ -13,10 +13,10 @@ EVENT: Final = np.dtype(
     [("ts", "<i8"), ("key", "<u8"), ("item", "<i4"), ("rating", "<i2"), ("kind", "u1"), ("spare", "u1")], align=True
 )
 """One remembered event, 24 bytes: time (ms), hash of its id, item (`DEAD`: a tombstone), thousandths of a star, kind."""
-PROFILE: Final = np.dtype([("ts", "<i8"), ("item", "<i4"), ("weight", "<u2"), ("count", "<u2")], align=True)
-"""One positive item of a user, 16 bytes: last positive event (ms), the largest weight among its positive events (1/256) and their
-number."""
-ENTRY: Final = np.dtype([("ts", "<i8"), ("item", "<i4"), ("weight", "<i4"), ("count", "<i4"), ("verdict", "<i4")], align=True)
+PROFILE: Final = np.dtype([("item", "<i4"), ("weight", "<u2"), ("count", "<u2")], align=True)
+"""One positive item of a user, 8 bytes: the largest weight among its positive events (1/256) and their number. Small, because
+every list reads some hundred profiles; times stand in the window."""
+ENTRY: Final = np.dtype([("item", "<i4"), ("weight", "<i4"), ("count", "<i4"), ("verdict", "<i4")], align=True)
 WEIGHT_ONE: Final = 256
 DEAD: Final = -1
 
@@ -121,7 +121,6 @@ def derive(
             entries[e].verdict = 1 if good else -1
         if good:
             if entries[e].count == 0:
-                entries[e].ts = data[k].ts
                 order[positives] = e
                 positives += 1
             entries[e].count += 1
@@ -136,7 +135,6 @@ def derive(
     to = profile_rows[user].start
     for p in range(kept):
         e = order[kept - 1 - p]
-        profile[to + p].ts = entries[e].ts
         profile[to + p].item = entries[e].item
         profile[to + p].weight = entries[e].weight
         profile[to + p].count = entries[e].count

@@ -42,7 +42,7 @@ class Attribute:
             else:
                 self.metrics.unattributed[found.value].inc()
             named = line.list_id
-            if named is not None and found is not Unattributed.NO_LIST and self.served.find(line.user_id, named) is None:
+            if named is not None and found is not Unattributed.NO_LIST and self.learner.served.find(line.user_id, named) is None:
                 self.metrics.of_unknown_list.inc()
 
     async def handle(self, records: list[ConsumerRecord]) -> None:

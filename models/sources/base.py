@@ -31,6 +31,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -40,14 +41,16 @@ from models.catalogue import Catalogue
 from models.config import Config
 from models.history import History, Step
 from models.kept import Kept
-from models.kernel import kernel
 from models.reviewers import Reviewers
-from models.rows import Array, grown
+from models.rows import Array
+from models.sources.choosing import Accumulator, allowed, best_of, choose, clear, gather, offer, push, settle
+from models.sources.peers import Peers
 from models.together import Together
 from models.vectors import Vectors
 
 __all__ = [
-    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "push", "settle", "whole",
+    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "best_of", "choose",
+    "clear", "gather", "offer", "push", "settle", "whole",
 ]  # fmt: skip
 
 
@@ -60,7 +63,7 @@ class Family(StrEnum):
     TEXT = "text"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """What all sources look at and none of them owns."""
 
@@ -70,6 +73,11 @@ class State:
     vectors: Vectors
     together: Together
     reviewers: Reviewers
+
+    @cached_property
+    def peers(self) -> Peers:
+        """Those who share items with the user who asks."""
+        return Peers(self.config, self.history)
 
 
 class Query:
@@ -96,7 +104,7 @@ class Query:
         self.user = user
         """Index of the user; -1 for a stranger."""
         self.profile = profile
-        """The user's distinct positive items (`PROFILE`: item, ts, weight, count), the newest last. Empty for a stranger."""
+        """The user's distinct positive items (`PROFILE`: item, weight, count), the newest last. Empty for a stranger."""
         self.now_ms = now_ms
         """The log's high-water mark: the only clock."""
         self.at_ms = now_ms if at_ms is None else at_ms
@@ -200,125 +208,3 @@ class Source(Kept, ABC):
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
         return {}
-
-
-# ------------------------------------------------------------------------------------------------ shared kernels
-@kernel
-def allowed(item: int, open_items: Array, seen: Array, stamp: int) -> bool:
-    """Whether an item may be in the list."""
-    return bool(open_items[item] != 0 and seen[item] != stamp)
-
-
-@kernel
-def push(items: Array, scores: Array, keys: Array, n: int, k: int, item: int, score: float) -> int:
-    """Offer an item to the heap of the best k (the worst on top; equal scores: the smaller key is better). Returns its size."""
-    if n < k:
-        c = n
-        n += 1
-    elif score > scores[0] or (score == scores[0] and keys[item] < keys[items[0]]):
-        # sift the hole at the root down to a leaf's place
-        c = 0
-        while 2 * c + 1 < n:
-            d = 2 * c + 1
-            if d + 1 < n and (scores[d + 1] < scores[d] or (scores[d + 1] == scores[d] and keys[items[d + 1]] > keys[items[d]])):
-                d += 1
-            if not (scores[d] < score or (scores[d] == score and keys[items[d]] > keys[item])):
-                break
-            items[c] = items[d]
-            scores[c] = scores[d]
-            c = d
-        items[c] = item
-        scores[c] = score
-        return n
-    else:
-        return n
-    while c > 0:
-        p = (c - 1) // 2
-        if not (scores[p] > score or (scores[p] == score and keys[items[p]] < keys[item])):
-            break
-        items[c] = items[p]
-        scores[c] = scores[p]
-        c = p
-    items[c] = item
-    scores[c] = score
-    return n
-
-
-@kernel
-def settle(items: Array, scores: Array, keys: Array, n: int) -> None:
-    """Turn the heap of `push` into a list, the best first."""
-    for end in range(n - 1, 0, -1):
-        item = items[end]
-        score = scores[end]
-        items[end] = items[0]
-        scores[end] = scores[0]
-        c = 0
-        while 2 * c + 1 < end:
-            d = 2 * c + 1
-            if d + 1 < end and (
-                scores[d + 1] < scores[d] or (scores[d + 1] == scores[d] and keys[items[d + 1]] > keys[items[d]])
-            ):
-                d += 1
-            if not (scores[d] < score or (scores[d] == score and keys[items[d]] > keys[item])):
-                break
-            items[c] = items[d]
-            scores[c] = scores[d]
-            c = d
-        items[c] = item
-        scores[c] = score
-
-
-@kernel
-def offer(fraction: Array, because: Array, x: int, part: float, item: int) -> None:
-    """Offer a part of the score of the item at place `x` to its pieces of evidence: the largest stay, the first among equals.
-    Rows of `fraction` begin as 0.
-    """
-    e = fraction.shape[1] - 1
-    if part <= fraction[x, e]:
-        return
-    while e > 0 and fraction[x, e - 1] < part:
-        fraction[x, e] = fraction[x, e - 1]
-        because[x, e] = because[x, e - 1]
-        e -= 1
-    fraction[x, e] = part
-    because[x, e] = item
-
-
-@kernel
-def clear(score: Array, touched: Array, count: Array) -> None:
-    """Set the touched places to 0."""
-    for x in range(count[0]):
-        score[touched[x]] = 0
-    count[0] = 0
-
-
-@kernel
-def gather(score: Array, items: Array, out: Array) -> None:
-    """out[x] = score[items[x]]."""
-    for x in range(len(items)):
-        out[x] = score[items[x]]
-
-
-class Accumulator:
-    """Sparse scratch: a score per item, of which only the touched ones are cleared. Not state.
-
-    Kernels add to `score` and append to `touched` what was 0 before; `count[0]` is the number of touched items.
-    """
-
-    def __init__(self) -> None:
-        self.score: npt.NDArray[np.float64] = np.zeros(16)
-        self.touched: npt.NDArray[np.int32] = np.zeros(16, np.int32)
-        self.count: npt.NDArray[np.int64] = np.zeros(1, np.int64)
-
-    def ensure(self, span: int) -> None:
-        """Make place for indices below `span`."""
-        self.score = grown(self.score, span)
-        self.touched = grown(self.touched, span)
-
-    def reset(self) -> None:
-        """All 0."""
-        clear(self.score, self.touched, self.count)
-
-    def gather(self, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        """Scores of `items` into `out`."""
-        gather(self.score, items, out)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources import embedding_kernels as kernels
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, push, settle
+from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, choose
 
 _REPLAY_USERS: Final = 65_536
 """Users of the newest positive events, among whom replays choose."""
@@ -30,15 +30,39 @@ _SPREAD: Final = 20.0
 
 
 @kernel
-def _best(
-    items: Array, affinity: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int, found: Array, scores: Array
-) -> int:  # fmt: skip
-    m = 0
+def _find(
+    into: Array, out: Array, bias: Array, alive: Array, profile: Array, context_items: int, decay: float, recent: Array,
+    context: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array,
+) -> tuple[int, float]:  # fmt: skip
+    """Candidates among `recent`; how many, and the affinity of the best. `context` becomes that of the profile."""
+    if kernels.context_of(into, profile, len(profile), context_items, decay, alive, context) == 0.0:
+        return -1, 0.0
+    affinity = np.empty(len(recent), np.float32)
+    kernels.affinities(out, bias, context, recent, affinity)
+    values = np.empty(len(recent))
+    ids = np.empty(len(recent), np.int32)
+    n = 0
+    for x in range(len(recent)):
+        values[n] = affinity[x]
+        ids[n] = recent[x]
+        n += allowed(recent[x], open_items, seen, stamp)
+    count = choose(values[:n], ids[:n], keys, k, items, scores)
+    if count == 0:
+        return 0, 0.0
+    top = scores[0]
+    for x in range(count):
+        scores[x] = np.exp(max(scores[x] - top, -_SPREAD))
+    return count, top
+
+
+@kernel
+def _score(out: Array, bias: Array, alive: Array, context: Array, top: float, items: Array, scores: Array) -> None:
+    affinity = np.empty(1, np.float32)
     for x in range(len(items)):
-        if allowed(items[x], open_items, seen, stamp):
-            m = push(found, scores, keys, m, k, items[x], np.float64(affinity[x]))
-    settle(found, scores, keys, m)
-    return m
+        scores[x] = 0.0
+        if items[x] < len(alive) and alive[items[x]] != 0:
+            kernels.affinities(out, bias, context, items[x : x + 1], affinity)
+            scores[x] = np.exp(min(max(affinity[0] - top, -_SPREAD), 0.0))
 
 
 class Embedding(Source):
@@ -49,7 +73,7 @@ class Embedding(Source):
     kept = (
         "into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_recent_next", "_recent_count", "_past", "_taught",
     )  # fmt: skip
-    scratch = ("_scratch", "_context", "_affinity", "_total", "_top")
+    scratch = ("_scratch", "_context", "_affinity", "_total", "_top", "_known")
     gradient = True
 
     def __init__(self, state: State) -> None:
@@ -70,8 +94,7 @@ class Embedding(Source):
         self._taught = 0
         self._scratch: npt.NDArray[np.float32] = np.zeros((2, dim), np.float32)
         self._context: npt.NDArray[np.float32] = np.zeros(dim, np.float32)
-        self._affinity: npt.NDArray[np.float32] = np.zeros(len(self._recent), np.float32)
-        self._total = self._top = 0.0
+        self._known, self._top = False, 0.0
 
     def ensure(self, users: int, items: int) -> None:
         items = min(items, self.bound)
@@ -122,32 +145,20 @@ class Embedding(Source):
 
     # -------------------------------------------------------------------------------------------- asking
     def find(self, query: Query, found: Found) -> int:
-        config, recent = self.config, self._recent[: self._recent_count]
-        profile = query.profile
-        self._total = kernels.context_of(
-            self.into, profile, len(profile), config.embedding_context, config.embedding_decay, self.alive, self._context
-        )
-        if not self._total:
-            return 0
-        kernels.affinities(self.out, self.bias, self._context, recent, self._affinity)
-        keys = self.history.items.keys
-        count = _best(recent, self._affinity, query.open, query.seen, query.stamp, keys, query.k, found.items, found.scores)
-        if count:
-            self._top = float(found.scores[0])
-            scores = found.scores[:count]
-            np.exp(np.maximum(scores - self._top, -_SPREAD), out=scores)
-        return count
+        config = self.config
+        count, self._top = _find(
+            self.into, self.out, self.bias, self.alive, query.profile, config.embedding_context, config.embedding_decay,
+            self._recent[: self._recent_count], self._context, query.open, query.seen, query.stamp, self.history.items.keys,
+            query.k, found.items, found.scores,
+        )  # fmt: skip
+        self._known = count >= 0
+        return max(count, 0)
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        if not self._total:
+        if self._known:
+            _score(self.out, self.bias, self.alive, self._context, self._top, items, out)
+        else:
             out[:] = 0.0
-            return
-        affinity = np.empty(len(items), np.float32)
-        known = items < len(self.alive)
-        inside = np.where(known, items, 0).astype(np.int32)
-        kernels.affinities(self.out, self.bias, self._context, inside, affinity)
-        usable = known & (self.alive[inside] != 0)
-        out[:] = np.where(usable, np.exp(np.clip(affinity.astype(np.float64) - self._top, -_SPREAD, 0.0)), 0.0)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """The items of the context that pull hardest towards each item, by their part of context . out_i."""

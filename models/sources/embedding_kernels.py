@@ -1,21 +1,17 @@
 """Kernels of the next-item embedding. All numbers are float32.
 
-Sums may be re-associated here (eight additions at a time), as nowhere else in the model: what is learned by gradient steps is not
-part of the exact state. These kernels call none of other files.
+Sums may be re-associated here, as nowhere else in the model (see `gradient_kernel`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
-import numba as nb
 import numpy as np
 
+from models.kernel import gradient_kernel
 from models.rows import Array
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-_SUMS: Final = {"reassoc", "contract", "nsz"}
 IN_RATE: Final = 3.0
 """Input vectors learn faster: each takes part in the context of many targets, but only by its small weight in it."""
 BIAS_RATE: Final = 0.2
@@ -23,11 +19,7 @@ FAR_BACK: Final = 64
 """The longest context."""
 
 
-def _kernel(function: _F) -> _F:
-    return cast(_F, nb.njit(cache=True, fastmath=_SUMS)(function))
-
-
-@_kernel
+@gradient_kernel
 def draw(state: Array, bound: int) -> int:
     """A number below `bound` from the generator in `state[0]` (xorshift64*, Vigna 2016)."""
     x = state[0]
@@ -38,7 +30,7 @@ def draw(state: Array, bound: int) -> int:
     return int(np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33)) % bound)
 
 
-@_kernel
+@gradient_kernel
 def born(into: Array, out: Array, bias: Array, item: int, seed: Array) -> None:
     """First vectors of an item: uniform noise of standard deviation 0.1 and 0.05."""
     for a in range(into.shape[1]):
@@ -47,7 +39,7 @@ def born(into: Array, out: Array, bias: Array, item: int, seed: Array) -> None:
     bias[item] = 0
 
 
-@_kernel
+@gradient_kernel
 def context_of(into: Array, profile: Array, end: int, items: int, decay: float, alive: Array, context: Array) -> float:
     """Mean of the input vectors of the `items` profile entries before `end`, the newest first, each weighing `decay` of the next
     newer one. Returns the sum of the weights, 0 if there is no such vector."""
@@ -67,7 +59,7 @@ def context_of(into: Array, profile: Array, end: int, items: int, decay: float, 
     return float(total)
 
 
-@_kernel
+@gradient_kernel
 def step(
     into: Array, out: Array, bias: Array, alive: Array, profile: Array, place: int, items: int, decay: float,
     rate: float, shrink: float, negatives: int, random: Array, pool: Array, scratch: Array,
@@ -123,7 +115,7 @@ def step(
         weight *= np.float32(decay)
 
 
-@_kernel
+@gradient_kernel
 def place_of(profile: Array, item: int) -> int:
     """Where the item stands in a profile, or -1."""
     for x in range(len(profile) - 1, -1, -1):
@@ -132,7 +124,7 @@ def place_of(profile: Array, item: int) -> int:
     return -1
 
 
-@_kernel
+@gradient_kernel
 def learn(
     into: Array, out: Array, bias: Array, alive: Array, data: Array, rows: Array, user: int, item: int,
     past: Array, pasts: int, replays: int, items: int, decay: float, rate: float, replay_rate: float, shrink: float,
@@ -153,7 +145,7 @@ def learn(
         step(into, out, bias, alive, profile, place, items, decay, replay_rate, shrink, negatives, random, pool, scratch)
 
 
-@_kernel
+@gradient_kernel
 def affinities(out: Array, bias: Array, context: Array, items: Array, result: Array) -> None:
     """bias_i + context . out_i for each of `items`."""
     for x in range(len(items)):
@@ -164,7 +156,7 @@ def affinities(out: Array, bias: Array, context: Array, items: Array, result: Ar
         result[x] = s
 
 
-@_kernel
+@gradient_kernel
 def pulls(
     into: Array, out: Array, alive: Array, profile: Array, items: int, decay: float, wanted: Array,
     fraction: Array, because: Array,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from models.kernel import kernel
 from models.pairs import PAIR, lookup, neighbours
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, offer, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, offer
 
 
 @kernel
@@ -31,20 +31,13 @@ def _find(
         age *= decay
         for c in range(neighbours(data, rows, j, cells)):
             i = cells[c].item
-            before = score[i]
-            if before == 0.0:
-                touched[n] = i
-                n += 1
-            score[i] = before + part * cells[c].count
+            touched[n] = i
+            n += score[i] == 0.0
+            score[i] += part * cells[c].count
     count[0] = n
-    m = 0
     for x in range(n):
-        i = touched[x]
-        score[i] *= inverse_root[i]
-        if allowed(i, open_items, seen, stamp):
-            m = push(items, scores, keys, m, k, i, score[i])
-    settle(items, scores, keys, m)
-    return m
+        score[touched[x]] *= inverse_root[touched[x]]
+    return best_of(score, touched, n, open_items, seen, stamp, keys, k, items, scores)
 
 
 @kernel

@@ -13,7 +13,6 @@ place, so the counts are always those of the windows as they are.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Final
 
 import numpy as np
@@ -21,9 +20,10 @@ import numpy.typing as npt
 
 from models.kept import Kept
 from models.kernel import kernel
-from models.pairs import Pairs, add, lookup
+from models.pairs import PAIR, Pairs, add, lookup, neighbours
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, Step, allowed, offer, push, settle
+from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, offer
+from models.sources.choosing import best_of_lane, clear_lanes, gather_lane
 
 SPAN: Final = 20
 """The largest distance of two places that count for each other."""
@@ -99,7 +99,9 @@ class Order(Kept):
     """The counts S, kept by rows and by columns, and their sums."""
 
     kept = ("following", "preceding", "ahead", "behind")
-    scratch = ("_old", "_new", "_old_length", "_same")
+    scratch = (
+        "_old", "_new", "_old_length", "_same", "_cells", "score", "touched", "count", "scale", "scale_of", "_stamp",
+    )  # fmt: skip
 
     def __init__(self, state: State) -> None:
         config = state.config
@@ -113,11 +115,22 @@ class Order(Kept):
         self._new: npt.NDArray[np.int32] = np.zeros(config.window_events + 1, np.int32)
         self._old_length = 0
         self._same: npt.NDArray[np.int64] = np.zeros(2, np.int64)
+        self._cells: Array = np.zeros(config.max_neighbours + 1, PAIR)
+        self.score: npt.NDArray[np.float64] = np.zeros((16, 2))
+        """Per item: scores for the query last asked, directed and undirected."""
+        self.touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)
+        self.count = 0
+        """Items with a score."""
+        self.scale: npt.NDArray[np.float64] = np.zeros(16)
+        self.scale_of: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        self._stamp = -1
 
     def ensure(self, items: int) -> None:
         self.following.ensure(items)
         self.preceding.ensure(items)
         self.ahead, self.behind = grown(self.ahead, items), grown(self.behind, items)
+        self.scale, self.scale_of = grown(self.scale, items), grown(self.scale_of, items)
+        self.score, self.touched = grown(self.score, items), grown(self.touched, items + 1)
 
     def before(self, step: Step) -> None:
         if step.positive:
@@ -154,83 +167,69 @@ class Order(Kept):
                 other.pool.room_for(len(other.pool.data))
                 last = len(one.pool.data) + len(other.pool.data) == held
 
+    def ask(self, query: Query) -> None:
+        """Scores of all items for a query, by both sources; the same query is asked once."""
+        if query.stamp == self._stamp:
+            return
+        config, table, back = self.state.config, self.following.pool, self.preceding.pool
+        clear_lanes(self.score, self.touched, self.count)
+        self.count = _add_up(
+            query.profile, config.sequence_items, config.sequence_decay, config.proximity_share,
+            table.data, table.rows, back.data, back.rows, self.ahead, self.behind, self.scale, self.scale_of, self._cells,
+            self.score, self.touched,
+        )  # fmt: skip
+        self._stamp = query.stamp
+
 
 # ------------------------------------------------------------------------------------------------ asking
 @kernel
-def _directed(
-    profile: Array, length: int, decay: float, data: Array, rows: Array, ahead: Array, score: Array, touched: Array, count: Array
-) -> None:  # fmt: skip
-    n = 0
-    age = 1.0
-    for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
-        j = profile[x].item
-        part = age / (ahead[j] + ONE)
-        age *= decay
-        for c in range(rows[j].start, rows[j].start + rows[j].cap):
-            if data[c].count != 0:
-                i = data[c].item
-                if score[i] == 0.0:
-                    touched[n] = i
-                    n += 1
-                score[i] += part * data[c].count
-    count[0] = n
-
-
-@kernel
-def _undirected(
+def _add_up(
     profile: Array, length: int, decay: float, share: float, data: Array, rows: Array, back_data: Array, back_rows: Array,
-    ahead: Array, behind: Array, score: Array, touched: Array, count: Array,
-) -> None:  # fmt: skip
+    ahead: Array, behind: Array, scale: Array, scale_of: Array, cells: Array, score: Array, touched: Array,
+) -> int:  # fmt: skip
+    """Scores of all items by both sources (n, 2), side by side; returns how many are touched.
+
+    `scale[i]`: (T_i + 1)^-a where T_i is still `scale_of[i]`."""
     n = 0
     age = 1.0
     for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[x].item
-        part = age / ((ahead[j] + behind[j] + ONE) / ONE) ** (1.0 - share) / ONE
+        after = age / (ahead[j] + ONE)
+        near = age / ((ahead[j] + behind[j] + ONE) / ONE) ** (1.0 - share) / ONE
         age *= decay
-        for c in range(rows[j].start, rows[j].start + rows[j].cap):
-            if data[c].count != 0:
-                i = data[c].item
-                if score[i] == 0.0:
-                    touched[n] = i
-                    n += 1
-                score[i] += part * data[c].count
-        for c in range(back_rows[j].start, back_rows[j].start + back_rows[j].cap):
-            if back_data[c].count != 0:
-                i = back_data[c].item
-                if score[i] == 0.0:
-                    touched[n] = i
-                    n += 1
-                score[i] += part * back_data[c].count
-    count[0] = n
+        for c in range(neighbours(data, rows, j, cells)):
+            i = cells[c].item
+            touched[n] = i
+            n += score[i, 1] == 0.0
+            score[i, 0] += after * cells[c].count
+            score[i, 1] += near * cells[c].count
+        for c in range(neighbours(back_data, back_rows, j, cells)):
+            i = cells[c].item
+            touched[n] = i
+            n += score[i, 1] == 0.0
+            score[i, 1] += near * cells[c].count
     for x in range(n):
         i = touched[x]
-        score[i] /= ((ahead[i] + behind[i] + ONE) / ONE) ** share
+        score[i, 1] *= _scale(i, share, ahead, behind, scale, scale_of)
+    return n
 
 
 @kernel
-def _best(
-    score: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
-    items: Array, scores: Array,
-) -> int:  # fmt: skip
-    m = 0
-    for x in range(count[0]):
-        i = touched[x]
-        if allowed(i, open_items, seen, stamp):
-            m = push(items, scores, keys, m, k, i, score[i])
-    settle(items, scores, keys, m)
-    return m
+def _scale(item: int, share: float, ahead: Array, behind: Array, scale: Array, scale_of: Array) -> float:
+    """(T_i + 1)^-a, a power that is worked out again only where T_i has changed."""
+    total = ahead[item] + behind[item] + ONE
+    if scale_of[item] != total:
+        scale_of[item] = total
+        scale[item] = (total / ONE) ** -share
+    return float(scale[item])
 
 
 @kernel
 def _evidence(
     profile: Array, length: int, decay: float, share: float, both: bool, data: Array, rows: Array, ahead: Array, behind: Array,
-    wanted: Array, score: Array, fraction: Array, because: Array,
+    scale: Array, scale_of: Array, wanted: Array, score: Array, fraction: Array, because: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
-    scale = np.ones(len(wanted))
-    if both:
-        for x in range(len(wanted)):
-            scale[x] = ((ahead[wanted[x]] + behind[wanted[x]] + ONE) / ONE) ** -share
     age = 1.0
     for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[p].item
@@ -242,9 +241,11 @@ def _evidence(
             counted = lookup(data, rows, j, wanted[x])
             if both:
                 counted += lookup(data, rows, wanted[x], j)
-            offer(fraction, because, x, part * counted * scale[x], j)
+            offer(fraction, because, x, part * counted, j)
     for x in range(len(wanted)):
-        total = score[wanted[x]]
+        total = score[wanted[x], int(both)]
+        if both:
+            total /= _scale(wanted[x], share, ahead, behind, scale, scale_of)
         for e in range(fraction.shape[1]):
             fraction[x, e] = min(1.0, fraction[x, e] / total) if total > 0.0 else 0.0
 
@@ -254,17 +255,14 @@ class _Ordered(Source):
 
     family = Family.COLLABORATIVE
     both = False
-    scratch = ("_scratch",)
 
     def __init__(self, state: State, order: Order, *, keeps: bool) -> None:
         super().__init__(state)
         self.order = order
         self.keeps = keeps
         """Whether this instance is the one that counts; the other reads what it has counted."""
-        self._scratch = Accumulator()
 
     def ensure(self, users: int, items: int) -> None:
-        self._scratch.ensure(items)
         if self.keeps:
             self.order.ensure(items)
 
@@ -276,21 +274,16 @@ class _Ordered(Source):
         if self.keeps:
             self.order.after(step)
 
-    @abstractmethod
-    def _add_up(self, query: Query) -> None:
-        """Scores of all items into the scratch."""
-
     def find(self, query: Query, found: Found) -> int:
-        scratch = self._scratch
-        scratch.reset()
-        self._add_up(query)
-        return int(_best(
-            scratch.score, scratch.touched, scratch.count, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
-            found.items, found.scores,
+        order = self.order
+        order.ask(query)
+        return int(best_of_lane(
+            order.score, int(self.both), order.touched, order.count, query.open, query.seen, query.stamp,
+            self.history.items.keys, query.k, found.items, found.scores,
         ))  # fmt: skip
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        self._scratch.gather(items, out)
+        gather_lane(self.order.score, int(self.both), items, out)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         config, order, table = self.config, self.order, self.order.following.pool
@@ -298,7 +291,8 @@ class _Ordered(Source):
         fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
         _evidence(
             query.profile, config.sequence_items, config.sequence_decay, config.proximity_share, self.both,
-            table.data, table.rows, order.ahead, order.behind, items, self._scratch.score, fraction, because,
+            table.data, table.rows, order.ahead, order.behind, order.scale, order.scale_of, items, order.score,
+            fraction, because,
         )  # fmt: skip
         return Grounds("goes_with" if self.both else "follows", fraction, item=because)
 
@@ -320,25 +314,9 @@ class Sequence(_Ordered):
         order = Order(state)
         return [Sequence(state, order, keeps=True), Proximity(state, order, keeps=False)]
 
-    def _add_up(self, query: Query) -> None:
-        config, order, scratch, table = self.config, self.order, self._scratch, self.order.following.pool
-        _directed(
-            query.profile, config.sequence_items, config.sequence_decay, table.data, table.rows, order.ahead,
-            scratch.score, scratch.touched, scratch.count,
-        )  # fmt: skip
-
 
 class Proximity(_Ordered):
     """What is taken near, before or after, what the user took last."""
 
     name = "proximity"
     both = True
-
-    def _add_up(self, query: Query) -> None:
-        config, order, scratch = self.config, self.order, self._scratch
-        table, back = self.order.following.pool, self.order.preceding.pool
-        _undirected(
-            query.profile, config.sequence_items, config.sequence_decay, config.proximity_share,
-            table.data, table.rows, back.data, back.rows, order.ahead, order.behind,
-            scratch.score, scratch.touched, scratch.count,
-        )  # fmt: skip

@@ -17,8 +17,67 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, push, settle, whole
-from models.sources.user_cf import nearest, take_from
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle, whole
+
+
+@kernel
+def _nearest(
+    profile: Array, user: int, length: int, decay: float, users: Array, user_rows: Array, inverse_root: Array,
+    profile_rows: Array, score: Array, touched: Array, count: Array, keys: Array, k: int, near: Array, weight: Array,
+) -> int:  # fmt: skip
+    """The `k` most similar users, the best first, into `near` and `weight`; `score` holds what all of them have in common with
+    the user, `touched` who they are."""
+    clear(score, touched, count)
+    n = 0
+    age = 1.0
+    for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
+        j = profile[x].item
+        part = age * (profile[x].weight / 256.0) * inverse_root[j]
+        age *= decay
+        start = user_rows[j].start
+        for c in range(start, start + user_rows[j].size):
+            v = users[c]
+            if score[v] == 0.0:
+                touched[n] = v
+                n += 1
+            score[v] += part
+    count[0] = n
+    m = 0
+    for x in range(n):
+        v = touched[x]
+        if v != user:
+            m = push(near, weight, keys, m, k, v, score[v] / np.sqrt(profile_rows[v].size + 1.0))
+    settle(near, weight, keys, m)
+    return m
+
+
+@kernel
+def _take_from(
+    profiles: Array, profile_rows: Array, near: Array, weight: Array, neighbours: int, taken: int,
+    score: Array, touched: Array, count: Array, support: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
+) -> int:  # fmt: skip
+    """The best `k` of what `near` have, each weighing what its user does."""
+    n = 0
+    for x in range(neighbours):
+        start = profile_rows[near[x]].start
+        size = profile_rows[near[x]].size
+        for c in range(start + max(0, size - taken), start + size):
+            i = profiles[c].item
+            if score[i] == 0.0:
+                touched[n] = i
+                n += 1
+                support[i] = 0
+            score[i] += weight[x]
+            support[i] += 1
+    count[0] = n
+    m = 0
+    for x in range(n):
+        i = touched[x]
+        if allowed(i, open_items, seen, stamp):
+            m = push(items, scores, keys, m, k, i, score[i])
+    settle(items, scores, keys, m)
+    return m
 
 
 @kernel
@@ -76,7 +135,7 @@ class TextUserCF(Source):
         history, scratch, config = self.history, self._items, self.config
         scratch.reset()
         neighbours = self._neighbours(query.user, query.profile, *said)
-        return int(take_from(
+        return int(_take_from(
             history.profiles.data, history.profiles.rows, self._near, self._weight, neighbours, config.user_cf_neighbour_items,
             scratch.score, scratch.touched, scratch.count, self._support, query.open, query.seen, query.stamp,
             history.items.keys, query.k, found.items, found.scores,
@@ -86,7 +145,7 @@ class TextUserCF(Source):
         self, user: int, profile: Array, places: npt.NDArray[np.int64], alike: npt.NDArray[np.float64]
     ) -> int:  # fmt: skip
         history, scratch, pool = self.history, self._users, self.history.users_of.pool
-        count = nearest(
+        count = _nearest(
             profile, user, self.config.user_cf_items, self.config.user_cf_decay, pool.data, pool.rows, history.inverse_root,
             history.profiles.rows, scratch.score, scratch.touched, scratch.count, history.users.keys, len(self._near),
             self._near, self._weight,

@@ -1,0 +1,305 @@
+"""Adding up scores and choosing the best of them: what the kernels of most sources share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.kernel import kernel
+from models.rows import Array, grown
+
+_LONG: Final = 512
+"""Longer lists are made with a heap."""
+
+
+@kernel
+def allowed(item: int, open_items: Array, seen: Array, stamp: int) -> bool:
+    """Whether an item may be in the list."""
+    return bool(open_items[item] != 0 and seen[item] != stamp)
+
+
+@kernel
+def push(items: Array, scores: Array, keys: Array, n: int, k: int, item: int, score: float) -> int:
+    """Offer an item to the heap of the best k (the worst on top; equal scores: the smaller key is better). Returns its size."""
+    if n < k:
+        c = n
+        n += 1
+    elif score > scores[0] or (score == scores[0] and keys[item] < keys[items[0]]):
+        # sift the hole at the root down to a leaf's place
+        c = 0
+        while 2 * c + 1 < n:
+            d = 2 * c + 1
+            if d + 1 < n and (scores[d + 1] < scores[d] or (scores[d + 1] == scores[d] and keys[items[d + 1]] > keys[items[d]])):
+                d += 1
+            if not (scores[d] < score or (scores[d] == score and keys[items[d]] > keys[item])):
+                break
+            items[c] = items[d]
+            scores[c] = scores[d]
+            c = d
+        items[c] = item
+        scores[c] = score
+        return n
+    else:
+        return n
+    while c > 0:
+        p = (c - 1) // 2
+        if not (scores[p] > score or (scores[p] == score and keys[items[p]] < keys[item])):
+            break
+        items[c] = items[p]
+        scores[c] = scores[p]
+        c = p
+    items[c] = item
+    scores[c] = score
+    return n
+
+
+@kernel
+def settle(items: Array, scores: Array, keys: Array, n: int) -> None:
+    """Turn the heap of `push` into a list, the best first."""
+    for end in range(n - 1, 0, -1):
+        item = items[end]
+        score = scores[end]
+        items[end] = items[0]
+        scores[end] = scores[0]
+        c = 0
+        while 2 * c + 1 < end:
+            d = 2 * c + 1
+            if d + 1 < end and (
+                scores[d + 1] < scores[d] or (scores[d + 1] == scores[d] and keys[items[d + 1]] > keys[items[d]])
+            ):
+                d += 1
+            if not (scores[d] < score or (scores[d] == score and keys[items[d]] > keys[item])):
+                break
+            items[c] = items[d]
+            scores[c] = scores[d]
+            c = d
+        items[c] = item
+        scores[c] = score
+
+
+@kernel
+def _threshold(values: Array, k: int, most: int) -> tuple[float, float]:
+    """Bounds (low, high) with: at least `k` values are >= low, fewer than `k` are >= high, and at most `most` are >= low unless
+    those below `high` are all equal. Bisection: counting has no branches, and 20 rounds of it are cheaper than a heap."""
+    low = values[0]
+    high = values[0]
+    for x in range(len(values)):
+        low = min(low, values[x])
+        high = max(high, values[x])
+    high = np.nextafter(high, np.inf)
+    above = len(values)
+    rounds = 0
+    while above > most:
+        middle = 0.5 * (low + high)
+        count = 0
+        for x in range(len(values)):
+            count += values[x] >= middle
+        if count >= k:
+            low = middle
+            above = count
+        else:
+            high = middle
+        rounds += 1
+        if rounds % 16 == 0:
+            least = np.inf
+            largest = -np.inf
+            for x in range(len(values)):
+                if low <= values[x] < high:
+                    least = min(least, values[x])
+                    largest = max(largest, values[x])
+            low = least
+            if least == largest:
+                break
+            high = min(high, np.nextafter(largest, np.inf))
+    return low, high
+
+
+@kernel
+def _first_keys(keys: Array, wanted: int) -> np.uint64:
+    """The largest of the `wanted` smallest keys, which are hashes: evenly spread."""
+    low = np.uint64(0)
+    high = np.uint64(0xFFFFFFFFFFFFFFFF)
+    while low < high:
+        middle = low + (high - low) // np.uint64(2)
+        count = 0
+        for x in range(len(keys)):
+            count += keys[x] <= middle
+        if count == wanted:
+            return middle
+        if count > wanted:
+            high = middle
+        else:
+            low = middle + np.uint64(1)
+    return low
+
+
+@kernel
+def _ranked(values: Array, ids: Array, keys: Array, k: int, items: Array, scores: Array) -> None:
+    """The best `k` in order. A place is the number of those that are better: n^2 comparisons, without a branch in sight."""
+    n = len(values)
+    places = np.empty(n, np.int64)
+    total = 0
+    for x in range(n):
+        better = 0
+        for y in range(n):
+            better += values[y] > values[x]
+        places[x] = better
+        total += better
+    if 2 * total != n * (n - 1):  # some are equal, and stand in one place
+        standing = np.zeros(n, np.int64)
+        for x in range(n):
+            standing[places[x]] += 1
+        for x in range(n):
+            if standing[places[x]] > 1:
+                for y in range(n):
+                    places[x] += (values[y] == values[x]) & (keys[y] < keys[x])
+    for x in range(n):
+        if places[x] < k:
+            items[places[x]] = ids[x]
+            scores[places[x]] = values[x]
+
+
+@kernel
+def choose(values: Array, ids: Array, keys: Array, k: int, items: Array, scores: Array) -> int:
+    """The best `k` of `ids` by `values` (n,), equal ones by the smaller key, into `items` and `scores`, the best first; returns
+    how many. `keys` is by id, no two the same."""
+    n = len(values)
+    if k > _LONG:
+        m = 0
+        for x in range(n):
+            m = push(items, scores, keys, m, k, ids[x], values[x])
+        settle(items, scores, keys, m)
+        return m
+    chosen = np.empty(n, np.int32)
+    most = k + k // 8 + 8
+    m = 0
+    if n <= most:
+        for x in range(n):
+            chosen[x] = x
+        m = n
+    else:
+        low, high = _threshold(values, k, most)
+        for x in range(n):
+            chosen[m] = x
+            m += values[x] >= low
+        if m > most:  # too many equal ones: their keys decide
+            above = 0
+            tied = np.empty(m, keys.dtype)
+            for x in range(m):
+                tied[x - above] = keys[ids[chosen[x]]]
+                above += values[chosen[x]] >= high
+            last = _first_keys(tied[: m - above], k - above)
+            count = m
+            m = 0
+            for x in range(count):
+                chosen[m] = chosen[x]
+                m += (values[chosen[x]] >= high) | (keys[ids[chosen[x]]] <= last)
+    held = np.empty(m)
+    held_ids = np.empty(m, ids.dtype)
+    held_keys = np.empty(m, keys.dtype)
+    for x in range(m):
+        held[x] = values[chosen[x]]
+        held_ids[x] = ids[chosen[x]]
+        held_keys[x] = keys[held_ids[x]]
+    _ranked(held, held_ids, held_keys, k, items, scores)
+    return min(m, k)
+
+
+@kernel
+def best_of(
+    score: Array, touched: Array, count: int, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
+) -> int:  # fmt: skip
+    """The best `k` allowed of the first `count` touched items into `items` and `scores`, the best first; returns how many."""
+    values = np.empty(count)
+    ids = np.empty(count, touched.dtype)
+    n = 0
+    for x in range(count):
+        i = touched[x]
+        values[n] = score[i]
+        ids[n] = i
+        n += (score[i] > 0.0) & (open_items[i] != 0) & (seen[i] != stamp)
+    return choose(values[:n], ids[:n], keys, k, items, scores)
+
+
+@kernel
+def offer(fraction: Array, because: Array, x: int, part: float, item: int) -> None:
+    """Offer a part of the score of the item at place `x` to its pieces of evidence: the largest stay, the first among equals.
+    Rows of `fraction` begin as 0.
+    """
+    e = fraction.shape[1] - 1
+    if part <= fraction[x, e]:
+        return
+    while e > 0 and fraction[x, e - 1] < part:
+        fraction[x, e] = fraction[x, e - 1]
+        because[x, e] = because[x, e - 1]
+        e -= 1
+    fraction[x, e] = part
+    because[x, e] = item
+
+
+@kernel
+def clear(score: Array, touched: Array, count: Array) -> None:
+    """Set the touched places to 0."""
+    for x in range(count[0]):
+        score[touched[x]] = 0
+    count[0] = 0
+
+
+@kernel
+def gather(score: Array, items: Array, out: Array) -> None:
+    """out[x] = score[items[x]]."""
+    for x in range(len(items)):
+        out[x] = score[items[x]]
+
+
+@kernel
+def clear_lanes(score: Array, touched: Array, count: int) -> None:
+    """Set the touched rows to 0."""
+    for x in range(count):
+        score[touched[x]] = 0.0
+
+
+@kernel
+def gather_lane(score: Array, lane: int, items: Array, out: Array) -> None:
+    """out[x] = score[items[x], lane]."""
+    for x in range(len(items)):
+        out[x] = score[items[x], lane]
+
+
+@kernel
+def best_of_lane(
+    score: Array, lane: int, touched: Array, count: int, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
+) -> int:  # fmt: skip
+    """As `best_of`, where scores of several sources stand side by side."""
+    return best_of(score[:, lane], touched, count, open_items, seen, stamp, keys, k, items, scores)
+
+
+class Accumulator:
+    """Sparse scratch: a score per item, of which only the touched ones are cleared. Not state.
+
+    Kernels add to `score` and append to `touched` what was 0 before; `count[0]` is the number of touched items. They do so
+    without a branch, which could not be predicted: always write to the end of `touched` (it has a place to spare), and count on
+    if the score was 0.
+    """
+
+    def __init__(self) -> None:
+        self.score: npt.NDArray[np.float64] = np.zeros(16)
+        self.touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)
+        self.count: npt.NDArray[np.int64] = np.zeros(1, np.int64)
+
+    def ensure(self, span: int) -> None:
+        """Make place for indices below `span`."""
+        self.score = grown(self.score, span)
+        self.touched = grown(self.touched, span + 1)
+
+    def reset(self) -> None:
+        """All 0."""
+        clear(self.score, self.touched, self.count)
+
+    def gather(self, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        """Scores of `items` into `out`."""
+        gather(self.score, items, out)
