@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from streams.digest_command import digest as digest_command
 from streams.evaluate_command import evaluate as evaluate_command
 from streams.evaluate_neighbours_command import evaluate_neighbours as evaluate_neighbours_command
 from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
@@ -242,6 +243,7 @@ def demo(
 
 
 app.command("replay")(replay_command)
+app.command("digest")(digest_command)
 app.command("evaluate")(evaluate_command)
 app.command("evaluate-neighbours")(evaluate_neighbours_command)
 app.command("quality")(quality_command)

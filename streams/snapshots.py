@@ -76,7 +76,7 @@ class Snapshots:
     ) -> None:
         self.settings, self.metrics, self.state, self.extent, self._positions = settings, metrics, state, extent, positions
         self.log_topic = settings.topic("interactions")
-        self.local = LocalStore(Path(settings.state_dir) / "snapshots" / self.log_topic)
+        self.local = LocalStore(directory(settings))
         self.shared = SharedStore(f"{settings.snapshot_share.rstrip('/')}/{self.log_topic}") if settings.snapshot_share else None
         self.fit = _short(msgspec.json.encode([state.shaping(), extent.ids], order="sorted"))
         self._taken_records = 0  # in the newest snapshot of this process
@@ -151,7 +151,7 @@ class Snapshots:
         try:
             with self.local.open(name) as (file, size):
                 meta = snapshot.read_meta(file.readinto)
-                positions = _positions(meta)
+                positions = positions_of(meta)
                 if (days := (clock.now_ms() - name.taken_ms) / DAY_MS) > TOMBSTONE_DAYS:
                     raise Damaged(f"{days:.1f} days old: what was removed since may not be told any more")
                 if (reason := self._outside(positions)) is not None:
@@ -280,7 +280,13 @@ class Snapshots:
         log.warning("a snapshot %s, the older ones stand: %s", what, problem)
 
 
-def _positions(meta: Meta) -> Positions:
+def directory(settings: Settings) -> Path:
+    """Where a worker with these settings keeps its snapshots."""
+    return Path(settings.state_dir) / "snapshots" / settings.topic("interactions")
+
+
+def positions_of(meta: Meta) -> Positions:
+    """The offsets at which a snapshot was made. Raises `Damaged`."""
     try:
         rows = msgspec.convert(meta.about["positions"], list[tuple[str, int, int]])
     except (KeyError, msgspec.ValidationError) as problem:
