@@ -95,7 +95,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_replay_rate: Annotated[float, _doc("embedding: length of a step on an earlier event", gt=0, le=10)] = 0.03
     embedding_shrink: Annotated[float, _doc("embedding: pull of its vectors towards 0", ge=0, le=1)] = 0.01
     ease_items: Annotated[int, _doc("EASE is fitted for so many items, those that most users have", ge=2, le=4096)] = 512
-    ease_every: Annotated[int, _doc("EASE is fitted anew after so many changes of profiles", ge=100, le=1_000_000)] = 2000
+    ease_every: Annotated[int, _doc("EASE is fitted anew after so many changes of profiles", ge=100, le=1_000_000)] = 5000
     ease_share: Annotated[float, _doc("EASE retires where its items are a smaller part of all profiles", ge=0, le=1)] = 0.4
     ease_ridge: Annotated[float, _doc("EASE: lambda, the pull of its weights towards 0", gt=0, le=1e9)] = 200.0
     ease_context: Annotated[int, _doc("EASE looks at so many of the user's newest items", ge=1, le=4096)] = 100

@@ -70,10 +70,8 @@ class Embedding(Source):
 
     name = "embedding"
     family = Family.COLLABORATIVE
-    kept = (
-        "into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_past", "_counters",
-    )  # fmt: skip
-    scratch = ("_scratch", "_context", "_affinity", "_total", "_top", "_known", "_settings")
+    kept = ("into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_past", "_counters")
+    scratch = ("_scratch", "_context", "_top", "_known", "_settings")
     gradient = True
 
     def __init__(self, state: State) -> None:
