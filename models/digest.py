@@ -31,7 +31,7 @@ def digest(history: History, pairs: Pairs | None, ratings: Ratings) -> str:
     _texts(sha, [history.items.name(i) for i in items.tolist()])
     for sums in (history.item_events, history.takers, ratings.item_sum, ratings.item_count):
         sha.update(sums[items].astype("<i8").tobytes())
-    users = np.array(history.users.sorted_indices(), np.int64)
+    users = _alive(history, np.array(history.users.sorted_indices(), np.int64))
     for begin in range(0, len(users), _USERS):
         _windows(sha, history, users[begin : begin + _USERS], number)
     if pairs is not None:
@@ -46,8 +46,18 @@ def _texts(sha: Any, texts: list[str]) -> None:
     sha.update(np.array([len(raw), *map(len, raw)], "<i8").tobytes() + b"".join(raw))
 
 
+def _alive(history: History, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of whom something is left: others must neither be named nor move what is looked at together."""
+    alive = np.zeros(len(users), np.bool_)
+    for begin in range(0, len(users), _USERS):
+        rows = history.windows.rows[users[begin : begin + _USERS]]
+        owner, cells = _cells(rows["start"], rows["size"])
+        alive[begin + owner[history.windows.data["item"][cells] != DEAD]] = True
+    return users[alive]
+
+
 def _windows(sha: Any, history: History, users: npt.NDArray[np.int64], number: npt.NDArray[np.int32]) -> None:
-    """The events of users, by time and id; those of whom nothing is left are not named."""
+    """The events of users, each of whom has some, by time and id."""
     rows = history.windows.rows[users]
     owner, cells = _cells(rows["start"], rows["size"])
     events = history.windows.data[cells]
@@ -56,8 +66,8 @@ def _windows(sha: Any, history: History, users: npt.NDArray[np.int64], number: n
     order = np.lexsort((events["key"], events["ts"], owner))
     events = events[order]
     counts = np.bincount(owner, minlength=len(users))
-    _texts(sha, [history.users.name(user) for user in users[counts > 0].tolist()])
-    sha.update(counts[counts > 0].astype("<i8").tobytes())
+    _texts(sha, [history.users.name(user) for user in users.tolist()])
+    sha.update(counts.astype("<i8").tobytes())
     sha.update(number[events["item"]].astype("<i4").tobytes())
     for field, kind in (("ts", "<i8"), ("key", "<u8"), ("rating", "<i2"), ("kind", "u1")):
         sha.update(events[field].astype(kind).tobytes())
