@@ -17,6 +17,7 @@ from msgspec import inspect
 from deploy.inventory import OPEN_LABELS, exported
 from models import Config, events
 from models.events import INPUTS, Reason
+from streams.presence import Presence
 from streams.settings import MODEL_PREFIX, PREFIX, Settings
 
 ROOT: Final = Path(__file__).parent.parent
@@ -29,6 +30,7 @@ _VALUES: Final[dict[str, type[msgspec.Struct]]] = {
     "item-texts": events.ItemText,
     "item-vectors": events.ItemVector,
     "recommendations": events.RecommendationList,
+    "workers": Presence,
 }
 
 
