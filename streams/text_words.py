@@ -25,6 +25,10 @@ def words(
 ) -> list[ReviewVector | Withdrawn]:
     """One record for each review that the lines bring or take back, what holds after all of them."""
     said: dict[str, ReviewVector | Withdrawn] = {}
+    for change in changes.values():
+        for id in change.retractions:  # among them those of people who are forgotten
+            if (point := stored.reviews.get(id)) is not None:
+                said[point.source_id] = Withdrawn(point.source_id)
     for line in lines:
         text = line.text
         if line.retracted is not None and text.retracts:
