@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -13,15 +14,16 @@ from typing import Any, Final
 
 import faust
 import numpy as np
+from aiokafka.errors import KafkaError
 from prometheus_client.core import Metric
 
 from models import events
-from models.events import Reason, Refusal
+from models.events import ItemVector, Reason, Refusal, ReviewVector
 from models.text_ranking import ItemTexts
 from models.warm import warm_up
 from streams import clock, logs, transport
 from streams.attribute import Attribute
-from streams.embed import Embedder, ItemVectorRecord, MalformedLine, decode
+from streams.embed import Embedder, MalformedLine, Published, decode
 from streams.health import Health, serve
 from streams.ingest import Ingest, Outbox, refuse
 from streams.language_ranker import create_ranker
@@ -29,18 +31,21 @@ from streams.language_stage import LanguageStage
 from streams.learn import Learner
 from streams.live_quality import LiveQuality
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
+from streams.presence import EVERY_S, Speaker
 from streams.recommend import Hits, Recommend
 from streams.replica import Replica, extent
 from streams.settings import ROLES, Settings
 from streams.snapshots import Snapshots
 from streams.status import Snapshot, render
 from streams.text_encoder import TextEncoder, create_encoder
+from streams.text_words import Withdrawn
 from streams.transport import OutRecord
 from streams.vector_store import VectorStore, VectorStoreError, VectorStoreUnavailable
 from streams.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
+GOODBYE_S: Final = 2.0
 WATCH_S: Final = 1.0
 """How often the strangers' list and the number of points are looked at."""
 REFRESH_S: Final = 5.0
@@ -67,6 +72,7 @@ class Worker:
         self.store: VectorStore | None = None
         self.language: LanguageStage | None = None
         self.snapshots: Snapshots | None = None
+        self.speaker: Speaker | None = None
         self._embedder_ready = asyncio.Event()
         self._started_ms = clock.now_ms()
         self._add_agents()
@@ -74,6 +80,8 @@ class Worker:
         self.app.task(self._start_parts)
         self.app.task(self._save_now_and_then)
         self.app.timer(WATCH_S)(self._watch)
+        self.app.timer(EVERY_S)(self._speak)
+        self.app.on_before_shutdown.connect(self._say_goodbye)
         self.metrics.watch(self._collect)
 
     # -- agents ---------------------------------------------------------------------------------------------------
@@ -140,10 +148,16 @@ class Worker:
             self.metrics.text_delay.observe(max(0, now - record.timestamp) / 1000)
         await outbox.send(self.produce)
 
-    async def _publish(self, vectors: list[ItemVectorRecord]) -> None:
+    async def _publish(self, vectors: list[Published]) -> None:
         outbox = Outbox(self.settings.partitions)
         for vector in vectors:
-            outbox.put("item-vectors", vector.item_id, events.encode(vector))
+            match vector:
+                case ItemVector():
+                    outbox.put("item-vectors", vector.item_id, events.encode(vector))
+                case ReviewVector():
+                    outbox.put("review-vectors", vector.event_id, events.encode(vector))
+                case Withdrawn():
+                    outbox.put("review-vectors", vector.event_id, None)
         await outbox.send(self.produce)
 
     async def _near(self, tastes: list[np.ndarray], limit: int) -> list[Hits] | None:
@@ -194,6 +208,23 @@ class Worker:
             self.metrics.qdrant_failures.inc()
         except Exception as problem:
             transport.die(f"the watch failed: {problem}", problem)
+
+    async def _speak(self) -> None:
+        try:
+            if self.speaker is not None and self.replica is not None and self.replica.positions:
+                await self.speaker.speak()
+        except asyncio.CancelledError:
+            raise
+        except KafkaError as problem:  # the agents wait for Kafka and decide what that means; this is only news
+            log.warning("nobody could be told that this worker is there: %s", problem)
+        except Exception as problem:
+            transport.die(f"cannot say that this worker is there: {problem}", problem)
+
+    async def _say_goodbye(self, *_: Any, **__: Any) -> None:
+        if self.speaker is not None:
+            speaker, self.speaker = self.speaker, None
+            with contextlib.suppress(Exception):  # whoever stops need not wait for Kafka
+                await asyncio.wait_for(speaker.speak(stopped=True), GOODBYE_S)
 
     async def _save_now_and_then(self) -> None:
         try:
@@ -263,6 +294,7 @@ class Worker:
         there = extent(self.settings.connection, replica.topics)
         self.snapshots = Snapshots(self.settings, self.metrics, self.learner, there, lambda: replica.positions)
         replica.resume = self.snapshots.restore(rebuild=rebuild)
+        self.speaker = Speaker(self.settings, self.produce, lambda: replica.positions, self.snapshots.reach)
 
     def run(self, *, rebuild: bool = False) -> int:
         """Until a signal or a failure; returns the exit code. `rebuild`: fold the log from its beginning if no snapshot fits.

@@ -260,25 +260,47 @@ def read_all(connection: Connection, topic: str, *, patience_s: float = 30.0) ->
     """Every record of a topic up to where it ended when asked, in offset order per partition; kafka-python's ConsumerRecords.
 
     For tools and tests. LookupError if the topic does not exist, TimeoutError if Kafka delivers nothing for `patience_s`."""
-    yield from read_from(connection, topic, None, patience_s=patience_s)
+    with reader(connection, topic) as kafka:
+        yield from _read(kafka, kafka.beginning_offsets(kafka.assignment()), _ends(kafka), patience_s)
 
 
 def read_from(connection: Connection, topic: str, last: int | None, *, patience_s: float = 30.0) -> Iterator[Any]:
     """As `read_all`, but only the last so many offsets of each partition."""
     with reader(connection, topic) as kafka:
-        partitions = kafka.assignment()
-        begins, ends = kafka.beginning_offsets(partitions), kafka.end_offsets(partitions)
-        for tp in partitions:
-            kafka.seek(tp, begins[tp] if last is None else max(begins[tp], ends[tp] - last))
-        heard = time.monotonic()
-        while any(kafka.position(tp) < ends[tp] for tp in partitions):
-            found = kafka.poll(500)
-            for tp, records in found.items():
-                yield from (record for record in records if record.offset < ends[tp])
-            if found:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > patience_s:
-                raise TimeoutError(f"no records of {topic} for {patience_s:.0f} s")
+        begins, ends = kafka.beginning_offsets(kafka.assignment()), _ends(kafka)
+        if last is not None:
+            begins = {tp: max(begin, ends[tp] - last) for tp, begin in begins.items()}
+        yield from _read(kafka, begins, ends, patience_s)
+
+
+def read_until(connection: Connection, topic: str, until: Positions | None, *, patience_s: float = 30.0) -> Iterator[Any]:
+    """As `read_all`, but up to the given offsets; LookupError where the topic does not reach that far."""
+    with reader(connection, topic) as kafka:
+        ends = _ends(kafka)
+        wanted = ends if until is None else {tp: until.get((tp.topic, tp.partition), 0) for tp in ends}
+        short = [f"{tp.topic}/{tp.partition} ends at {ends[tp]}, not at {at}" for tp, at in wanted.items() if at > ends[tp]]
+        if short:
+            raise LookupError("; ".join(short))
+        yield from _read(kafka, kafka.beginning_offsets(kafka.assignment()), wanted, patience_s)
+
+
+def _ends(kafka: Any) -> dict[Any, int]:
+    found: dict[Any, int] = kafka.end_offsets(kafka.assignment())
+    return found
+
+
+def _read(kafka: Any, begins: Mapping[Any, int], ends: Mapping[Any, int], patience_s: float) -> Iterator[Any]:
+    for tp, begin in begins.items():
+        kafka.seek(tp, begin)
+    heard = time.monotonic()
+    while any(kafka.position(tp) < end for tp, end in ends.items()):
+        found = kafka.poll(500)
+        for tp, records in found.items():
+            yield from (record for record in records if record.offset < ends[tp])
+        if found:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > patience_s:
+            raise TimeoutError(f"nothing was delivered for {patience_s:.0f} s")
 
 
 @contextmanager

@@ -10,12 +10,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from kafka import TopicPartition
+from prometheus_client import CollectorRegistry
 
-from models import Click, Recommender
+from models import Click, Recommender, snapshot
 from streams import topics
 from streams.embedded_kafka import EmbeddedKafka
+from streams.learn import Learner
+from streams.metrics import Metrics
+from streams.snapshot_store import LocalStore
+from streams.snapshots import directory
 from tests.models.streams_of import BEGIN, HOUR
 from tests.streams.flow import Flow, digest_in, flow, until
 
@@ -69,6 +75,43 @@ def test_a_worker_goes_on_where_its_snapshot_ends_after_a_stop_and_after_a_kill(
     river.settle()
     assert river.metric("freshet_folded_total") <= 100
     assert digest_in(river.stop(worker)) == clean_digest(river, *clicks(0, 800))
+
+    code, said = freshet(river, "digest", "--check", "--json")
+    mine, logs, verdict = said.splitlines()
+    assert (code, verdict) == (0, "equal")
+    assert msgspec.json.decode(mine)["digest"] == msgspec.json.decode(logs)["digest"] == clean_digest(river, *clicks(0, 800))
+    assert msgspec.json.decode(mine)["events"] == 800
+    falsify(river)
+    code, said = freshet(river, "digest", "--check")
+    assert code == 1
+    assert "DIFFERENT" in said
+    code, said = freshet(river, "digest", "--log")
+    assert (code, clean_digest(river, *clicks(0, 800)) in said) == (0, True)
+
+
+def freshet(river: Flow, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of a command."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments],
+        env={**os.environ, **river.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    return ended.returncode, ended.stdout
+
+
+def falsify(river: Flow) -> None:
+    """A snapshot at the same place that holds one event more."""
+    store = LocalStore(directory(river.settings))
+    newest = store.names()[0]
+    with store.open(newest) as (file, size):
+        meta, saved = snapshot.read(file.readinto, size)
+    learner = Learner(river.settings, Metrics(CollectorRegistry()))
+    learner.become(saved)
+    learner.model.learn(Click(event_id="forged", user_id="u1", item_id="i1", timestamp_ms=BEGIN))
+    store.write(newest._replace(taken_ms=newest.taken_ms + 1), snapshot.frames(meta, learner.save()))
 
 
 def refused(river: Flow, **environment: str) -> str:
