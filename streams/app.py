@@ -163,8 +163,11 @@ class Worker:
     async def _near(self, tastes: list[np.ndarray], limit: int) -> list[Hits] | None:
         if self.store is None:
             return None
+        started = time.perf_counter()
         try:
-            return await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
+            answers = await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
+            self.metrics.qdrant_seconds["near"].observe(time.perf_counter() - started)
+            return answers
         except VectorStoreError as problem:  # away, late, or not ours to read: lists never depend on it
             log.warning("Qdrant does not answer, the replicated vectors do: %s", problem)
             self.metrics.qdrant_failures.inc()
@@ -299,6 +302,7 @@ class Worker:
         Raises:
             SnapshotRefused: there is no state to start from, and the settings do not say to do without.
         """
+        Path(self.settings.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # Faust's data folder goes into it
         logs.recent().count = lambda level: self.metrics.log_lines[level].inc() if level in self.metrics.log_lines else None
         health = Health(self.vitals.alive, self.vitals.conditions, self._status)
         port = serve(self.metrics.registry, health, self.settings.metrics_host, self.settings.metrics_port)
