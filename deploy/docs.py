@@ -29,6 +29,7 @@ _VALUES: Final[dict[str, type[msgspec.Struct]]] = {
     "interactions": events.Interaction,
     "item-texts": events.ItemText,
     "item-vectors": events.ItemVector,
+    "review-vectors": events.ReviewVector,
     "recommendations": events.RecommendationList,
     "workers": Presence,
 }

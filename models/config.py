@@ -74,7 +74,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_review_vectors: Annotated[int, _doc("vectors of reviews held, the newest", ge=16, le=10_000_000)] = 50_000
     text_users: Annotated[int, _doc("T-UserCF compares the words of so many users, the last to write", ge=1, le=1_000_000)] = 2048
     text_user_share: Annotated[float, _doc("T-UserCF: part of a similarity that is what people say", ge=0, le=1)] = 0.4
-    text_item_share: Annotated[float, _doc("T-ItemCF: part of a similarity that is what is said about items", ge=0, le=1)] = 0.2
     content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
     content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
 
@@ -95,7 +94,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_replay_rate: Annotated[float, _doc("embedding: length of a step on an earlier event", gt=0, le=10)] = 0.03
     embedding_shrink: Annotated[float, _doc("embedding: pull of its vectors towards 0", ge=0, le=1)] = 0.01
     ease_items: Annotated[int, _doc("EASE is fitted for so many items, those that most users have", ge=2, le=4096)] = 512
-    ease_every: Annotated[int, _doc("EASE is fitted anew after so many changes of profiles", ge=100, le=1_000_000)] = 2000
+    ease_every: Annotated[int, _doc("EASE is fitted anew after so many changes of profiles", ge=100, le=1_000_000)] = 5000
     ease_share: Annotated[float, _doc("EASE retires where its items are a smaller part of all profiles", ge=0, le=1)] = 0.4
     ease_ridge: Annotated[float, _doc("EASE: lambda, the pull of its weights towards 0", gt=0, le=1e9)] = 200.0
     ease_context: Annotated[int, _doc("EASE looks at so many of the user's newest items", ge=1, le=4096)] = 100

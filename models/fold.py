@@ -91,8 +91,8 @@ class Fold(Kept):
             verdict = self.history.admit(user, key, line.timestamp_ms)
         if line.kind != "retraction":
             changed = self._add(user, key, line, verdict) or changed
-        if not self.history.windows.rows[user]["size"]:
-            self._release(user)
+        if not changed and not self.history.windows.rows[user]["size"]:
+            self._release(user)  # a new user of whom nothing is to be remembered
         return changed
 
     def keeps_out(self, user_id: str, timestamp_ms: int) -> bool:

@@ -21,13 +21,13 @@ DOUBT: Final = 200
 
 
 @kernel
-def _returns(data: Array, rows: Array, user: int, item: int, kind: int) -> bool:
-    """Whether the user's window holds an event of this kind on the item."""
+def _returns(data: Array, rows: Array, user: int, item: int, kind: int) -> int:
+    """Whether (1, 0) the user's window holds an event of this kind on the item; -1 where it holds none at all."""
     start = rows[user].start
-    for k in range(start + rows[user].size - 1, start - 1, -1):  # noqa: SIM110  numba knows no generators
+    for k in range(start + rows[user].size - 1, start - 1, -1):
         if data[k].item == item and data[k].kind == kind:
-            return True
-    return False
+            return 1
+    return 0 if rows[user].size > 0 else -1
 
 
 class Habit(Kept):
@@ -50,11 +50,13 @@ class Habit(Kept):
         return self.rate >= self.returning
 
     def before(self, step: Step) -> None:
+        if step.sign < 0 or not step.positive:
+            return
         windows = self.history.windows
-        if step.sign < 0 or not step.positive or not windows.rows[step.user]["size"]:
+        again = _returns(windows.data, windows.rows, step.user, step.item, step.kind)
+        if again < 0:
             return
         self.events += 1
-        again = float(_returns(windows.data, windows.rows, step.user, step.item, step.kind))
         self.rate += (again - self.rate) / min(max(self.events, DOUBT), MEMORY)
 
     def ensure(self, users: int, items: int) -> None:

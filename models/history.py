@@ -135,7 +135,8 @@ class History(Kept):
 
     def is_full(self, user: int) -> bool:
         """Whether the oldest event must leave before another one enters."""
-        return bool(self.windows.rows[user]["size"] >= self.config.window_events)
+        _, _, size = self.windows.rows.item(user)
+        return bool(size >= self.config.window_events)
 
     # -------------------------------------------------------------------------------------------- changing
     def room(self, user: int) -> bool:
@@ -167,22 +168,33 @@ class History(Kept):
 
     def insert(self, step: Step, event_key: int) -> None:
         """The event described by `step` enters its user's window, which has room for it."""
-        kernels.insert(
-            self.windows.data, self.windows.rows, self.windows.free,
+        self.users_of.make_room()
+        windows, profiles, takers = self.windows, self.profiles, self.users_of.pool
+        self._note(step, kernels.enter(
+            windows.data, windows.rows, windows.free, profiles.data, profiles.rows, profiles.free,
+            takers.data, takers.rows, takers.free, self._slot, self._entries, self.weights, self.item_events, self.takers,
+            self.inverse_root, self.positive_rating, self.users_of.bound,
             step.user, step.item, step.timestamp_ms, np.uint64(event_key), step.kind, step.rating,
-        )  # fmt: skip
-        self.item_events[step.item] += 1
+        ))  # fmt: skip
         self.events += 1
         if step.timestamp_ms > self.now_ms:
             self.now_ms = step.timestamp_ms
-        self._derive(step)
 
     def remove(self, step: Step, position: int, *, remember: bool) -> None:
         """The event described by `step` leaves; with `remember` its id stays as a tombstone, so that it cannot come again."""
-        kernels.remove(self.windows.data, self.windows.rows, step.user, position, remember)
-        self.item_events[step.item] -= 1
+        self.users_of.make_room()
+        windows, profiles, takers = self.windows, self.profiles, self.users_of.pool
+        self._note(step, kernels.withdraw(
+            windows.data, windows.rows, profiles.data, profiles.rows, profiles.free,
+            takers.data, takers.rows, takers.free, self._slot, self._entries, self.weights, self.item_events, self.takers,
+            self.inverse_root, self.positive_rating, self.users_of.bound, step.user, step.item, position, remember,
+        ))  # fmt: skip
         self.events -= 1
-        self._derive(step)
+
+    def _note(self, step: Step, change: int) -> None:
+        """What became of the step's item in the profile of its user (see `window.enter`)."""
+        step.joined, step.left = change > 0, change < 0
+        self.users_of.displaced += change == 2
 
     def bury(self, user: int, event_key: int, timestamp_ms: int) -> None:
         """A tombstone for an event that has not come yet. The window has room for it."""
@@ -204,16 +216,3 @@ class History(Kept):
         release(self.windows.rows, self.windows.free, user)
         release(self.profiles.rows, self.profiles.free, user)
         self.users.release(user)
-
-    def _derive(self, step: Step) -> None:
-        """Make the profile of the step's user again and see what became of the step's item."""
-        change = kernels.derive(
-            self.windows.data, self.windows.rows, self.profiles.data, self.profiles.rows, self.profiles.free,
-            self._slot, self._entries, self.weights, self.positive_rating, step.user, step.item,
-        )  # fmt: skip
-        if change:
-            step.joined, step.left = change > 0, change < 0
-            takers = int(self.takers[step.item]) + change
-            self.takers[step.item] = takers
-            self.inverse_root[step.item] = 1.0 / takers**0.5 if takers else 0.0
-            (self.users_of.join if change > 0 else self.users_of.leave)(step.item, step.user)

@@ -23,7 +23,7 @@ PAIR: Final = np.dtype([("item", "<i4"), ("count", "<i4")])
 
 
 @kernel
-def _home(item: int, cap: int) -> int:
+def home(item: int, cap: int) -> int:
     """Where the search for an item begins (multiplicative hashing)."""
     return ((item * 2654435769) & 0xFFFFFFFF) * cap >> 32
 
@@ -35,7 +35,7 @@ def lookup(data: Array, rows: Array, i: int, j: int) -> int:
     if cap == 0:
         return 0
     start = rows[i].start
-    at = _home(j, cap)
+    at = home(j, cap)
     while data[start + at].count != 0:
         if data[start + at].item == j:
             return int(data[start + at].count)
@@ -61,7 +61,7 @@ def neighbours(data: Array, rows: Array, i: int, out: Array) -> int:
 @kernel
 def _put(data: Array, start: int, cap: int, item: int, count: int) -> None:
     """Put a pair that is not there into a table with an empty cell."""
-    at = _home(item, cap)
+    at = home(item, cap)
     while data[start + at].count != 0:
         at = (at + 1) & (cap - 1)
     data[start + at].item = item
@@ -74,8 +74,8 @@ def _delete(data: Array, start: int, cap: int, at: int) -> None:
     hole = at
     at = (at + 1) & (cap - 1)
     while data[start + at].count != 0:
-        home = _home(data[start + at].item, cap)
-        if ((at - home) & (cap - 1)) >= ((at - hole) & (cap - 1)):
+        wanted = home(data[start + at].item, cap)
+        if ((at - wanted) & (cap - 1)) >= ((at - hole) & (cap - 1)):
             data[start + hole] = data[start + at]
             hole = at
         at = (at + 1) & (cap - 1)
@@ -158,7 +158,7 @@ def add(
     cap = rows[i].cap
     start = rows[i].start
     if cap > 0:
-        at = _home(j, cap)
+        at = home(j, cap)
         while data[start + at].count != 0:
             if data[start + at].item == j:
                 data[start + at].count += delta
@@ -202,7 +202,7 @@ def count_pairs(
     for k in range(begin, len(profile)):  # only reads, so that the cache misses of all rows overlap instead of queueing up
         j = profile[k].item
         if rows[j].cap > 0:
-            warm |= data[rows[j].start + _home(item, rows[j].cap)].count
+            warm |= data[rows[j].start + home(item, rows[j].cap)].count
     if warm < 0:
         return -1  # never, counts are positive: it keeps the reads from being optimised away
     for k in range(begin, len(profile)):

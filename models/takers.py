@@ -10,7 +10,7 @@ from models.rows import Array, RowPool, reserve
 
 
 @kernel
-def _join(data: Array, rows: Array, free: Array, item: int, user: int, bound: int) -> bool:
+def join(data: Array, rows: Array, free: Array, item: int, user: int, bound: int) -> bool:
     """Put a user at the end of an item's row; the oldest leaves when `bound` are there. Whether one had to leave."""
     size = rows[item].size
     full = size >= bound or not reserve(data, rows, free, item, size + 1)
@@ -27,7 +27,7 @@ def _join(data: Array, rows: Array, free: Array, item: int, user: int, bound: in
 
 
 @kernel
-def _leave(data: Array, rows: Array, item: int, user: int) -> None:
+def leave(data: Array, rows: Array, item: int, user: int) -> None:
     """Take a user out of an item's row."""
     start = rows[item].start
     size = rows[item].size
@@ -54,15 +54,19 @@ class Takers(Kept):
         """Make place for so many items."""
         self.pool.rows_for(items)
 
+    def make_room(self) -> None:
+        """One more user must find memory, or one will be displaced."""
+        self.pool.room_for(2 * self.bound)
+
     def join(self, item: int, user: int) -> None:
         """The item has come into the user's profile."""
         pool = self.pool
-        pool.room_for(2 * self.bound)
-        self.displaced += _join(pool.data, pool.rows, pool.free, item, user, self.bound)
+        self.make_room()
+        self.displaced += join(pool.data, pool.rows, pool.free, item, user, self.bound)
 
     def leave(self, item: int, user: int) -> None:
         """The item has left the user's profile."""
-        _leave(self.pool.data, self.pool.rows, item, user)
+        leave(self.pool.data, self.pool.rows, item, user)
 
     def row(self, item: int) -> Array:
         """The users of an item, the newest last. A view."""

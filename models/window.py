@@ -8,6 +8,7 @@ import numpy as np
 
 from models.kernel import kernel
 from models.rows import Array, reserve
+from models.takers import join, leave
 
 EVENT: Final = np.dtype(
     [("ts", "<i8"), ("key", "<u8"), ("item", "<i4"), ("rating", "<i2"), ("kind", "u1"), ("spare", "u1")], align=True
@@ -143,3 +144,56 @@ def derive(
         slot[entries[e].item] = -1
     holds = _holds(profile, profile_rows, user, item)
     return int(holds) - int(held)
+
+
+@kernel
+def _follow(
+    data: Array, rows: Array, profile: Array, profile_rows: Array, profile_free: Array, takers_data: Array, takers_rows: Array,
+    takers_free: Array, slot: Array, entries: Array, weights: Array, takers: Array, inverse_root: Array, positive_rating: int,
+    most_users: int, user: int, item: int,
+) -> int:  # fmt: skip
+    """Make the profile again and count what became of `item` in it. Returns as `enter`."""
+    change = derive(
+        data, rows, profile, profile_rows, profile_free, slot, entries, weights, positive_rating, user, item
+    )  # fmt: skip
+    if change == 0:
+        return 0
+    takers[item] += change
+    inverse_root[item] = 1.0 / np.sqrt(float(takers[item])) if takers[item] > 0 else 0.0
+    if change > 0 and join(takers_data, takers_rows, takers_free, item, user, most_users):
+        return 2
+    if change < 0:
+        leave(takers_data, takers_rows, item, user)
+    return change
+
+
+@kernel
+def enter(
+    data: Array, rows: Array, free: Array, profile: Array, profile_rows: Array, profile_free: Array, takers_data: Array,
+    takers_rows: Array, takers_free: Array, slot: Array, entries: Array, weights: Array, item_events: Array, takers: Array,
+    inverse_root: Array, positive_rating: int, most_users: int,
+    user: int, item: int, ts: int, key: np.uint64, kind: int, rating: int,
+) -> int:  # fmt: skip
+    """An event enters a window. 1 if its item joined the profile (2: and displaced the oldest of its `most_users` users), -1 if
+    it left, else 0."""
+    insert(data, rows, free, user, item, ts, key, kind, rating)
+    item_events[item] += 1
+    return _follow(
+        data, rows, profile, profile_rows, profile_free, takers_data, takers_rows, takers_free, slot, entries, weights, takers,
+        inverse_root, positive_rating, most_users, user, item,
+    )  # fmt: skip
+
+
+@kernel
+def withdraw(
+    data: Array, rows: Array, profile: Array, profile_rows: Array, profile_free: Array, takers_data: Array,
+    takers_rows: Array, takers_free: Array, slot: Array, entries: Array, weights: Array, item_events: Array, takers: Array,
+    inverse_root: Array, positive_rating: int, most_users: int, user: int, item: int, position: int, remember: bool,
+) -> int:  # fmt: skip
+    """The event at `position` leaves its window (see `remove`). Returns as `enter`."""
+    remove(data, rows, user, position, remember)
+    item_events[item] -= 1
+    return _follow(
+        data, rows, profile, profile_rows, profile_free, takers_data, takers_rows, takers_free, slot, entries, weights, takers,
+        inverse_root, positive_rating, most_users, user, item,
+    )  # fmt: skip

@@ -18,12 +18,12 @@ from aiokafka.errors import KafkaError
 from prometheus_client.core import Metric
 
 from models import events
-from models.events import Reason, Refusal
+from models.events import ItemVector, Reason, Refusal, ReviewVector
 from models.text_ranking import ItemTexts
 from models.warm import warm_up
 from streams import clock, logs, transport
 from streams.attribute import Attribute
-from streams.embed import Embedder, ItemVectorRecord, MalformedLine, decode
+from streams.embed import Embedder, MalformedLine, Published, decode
 from streams.health import Health, serve
 from streams.ingest import Ingest, Outbox, refuse
 from streams.language_ranker import create_ranker
@@ -38,6 +38,7 @@ from streams.settings import ROLES, Settings
 from streams.snapshots import Snapshots
 from streams.status import Snapshot, render
 from streams.text_encoder import TextEncoder, create_encoder
+from streams.text_words import Withdrawn
 from streams.transport import OutRecord
 from streams.vector_store import VectorStore, VectorStoreError, VectorStoreUnavailable
 from streams.vitals import Vitals
@@ -147,10 +148,16 @@ class Worker:
             self.metrics.text_delay.observe(max(0, now - record.timestamp) / 1000)
         await outbox.send(self.produce)
 
-    async def _publish(self, vectors: list[ItemVectorRecord]) -> None:
+    async def _publish(self, vectors: list[Published]) -> None:
         outbox = Outbox(self.settings.partitions)
         for vector in vectors:
-            outbox.put("item-vectors", vector.item_id, events.encode(vector))
+            match vector:
+                case ItemVector():
+                    outbox.put("item-vectors", vector.item_id, events.encode(vector))
+                case ReviewVector():
+                    outbox.put("review-vectors", vector.event_id, events.encode(vector))
+                case Withdrawn():
+                    outbox.put("review-vectors", vector.event_id, None)
         await outbox.send(self.produce)
 
     async def _near(self, tastes: list[np.ndarray], limit: int) -> list[Hits] | None:

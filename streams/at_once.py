@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from ctypes import c_int64
@@ -46,6 +47,7 @@ def _in_processes(
     """Processes are spawned, not forked: threads of the encoder or of numba would not survive a fork."""
     context = multiprocessing.get_context("spawn")
     parts: Any = context.Array(c_int64, len(tasks), lock=False)
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, parts)) as pool:
         waiting = {pool.submit(_do, place, task): place for place, task in enumerate(tasks)}
         try:
@@ -54,8 +56,14 @@ def _in_processes(
                 for future in done:
                     yield waiting.pop(future), future.result()
                 progress(sum(parts) / _WHOLE)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        except BaseException:  # a failure, Ctrl-C, or nobody wants the rest: what is under way may take long
+            pool.shutdown(wait=False, cancel_futures=True)
+            left = set(multiprocessing.active_children()) - others
+            for process in left:
+                process.terminate()
+            for process in left:
+                process.join()
+            raise
 
 
 _here: dict[str, Any] = {}
@@ -63,6 +71,7 @@ _here: dict[str, Any] = {}
 
 
 def _start(work: Any, parts: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is answered by the process that began all this
     _here["work"], _here["parts"] = work, parts
 
 

@@ -1,4 +1,4 @@
-"""The embedder: lines of `item-texts` into Qdrant, item vectors out to `item-vectors`.
+"""The embedder: lines of `item-texts` into Qdrant, vectors out to `item-vectors` and `review-vectors`.
 
 decode -> read what is stored -> fold (`text_fold`) -> embed new texts -> write -> publish -> delete -> acknowledge. The order of
 the writes and the fold make every interruption harmless: the batch comes again and ends in the same state. What an item's vector
@@ -23,19 +23,20 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 from aiokafka import ConsumerRecord
 
-from models.events import ItemText, ItemVector
+from models.events import ItemText, ItemVector, ReviewVector
 from streams.text_encoder import TextEncoder, Vectors
 from streams.text_fold import KINDS, Changes, ItemChange, Line, Stored, fold, item_vector, names, review_point, settle
 from streams.text_points import ItemPoint, Position, ReviewPoint, Vector, item_point_id
+from streams.text_words import Withdrawn, words
 from streams.vector_store import ITEMS, RETRACTIONS, REVIEWS, VectorStore, VectorStoreUnavailable
 
-__all__ = ["EmbedObserver", "Embedder", "ItemVectorRecord", "MalformedLine"]
+__all__ = ["EmbedObserver", "Embedder", "MalformedLine", "Published"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-ItemVectorRecord = ItemVector
-"""What is published, under the item's id as key."""
+Published = ItemVector | ReviewVector | Withdrawn
+"""What is published: under the item's id as key, or under the review's."""
 
 TEXTS_AT_ONCE: Final = 64  # lines handled, embedded and written together: at most a second or two of work lost to a crash
 FIRST_WAIT_S: Final = 0.2
@@ -78,7 +79,7 @@ class Embedder:
         self,
         encoder: TextEncoder,
         store: VectorStore,
-        publish: Callable[[list[ItemVectorRecord]], Awaitable[None]],
+        publish: Callable[[list[Published]], Awaitable[None]],
         observer: EmbedObserver,
         *,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
@@ -114,7 +115,8 @@ class Embedder:
             await self._apply(lines)
 
     async def _apply(self, lines: list[Line]) -> None:
-        folded = fold(lines, await self._read(lines))
+        stored = await self._read(lines)
+        folded = fold(lines, stored)
         changes = folded.items
         vectors = await self._embed([line for change in changes.values() for line in change.to_embed()])
         arrived = {id: review_point(line, vectors[line.position]) for c in changes.values() for id, line in c.arrivals.items()}
@@ -123,7 +125,9 @@ class Embedder:
         await self._write_items(changes, items)
         if copies := sum(change.copies for change in changes.values()):
             self.observer.duplicate(copies)
-        await self.publish([item_vector(item_id, point, self.encoder.fingerprint) for item_id, point in items.items()])
+        model = self.encoder.fingerprint
+        said = words(lines, changes, arrived, stored, model)
+        await self.publish([*(item_vector(item_id, point, model) for item_id, point in items.items()), *said])
         if retracted := [id for change in changes.values() for id in change.retractions]:
             await self._patiently(self.store.delete_reviews, retracted)
 

@@ -113,22 +113,22 @@ def table_of(wanted: Neighbourhoods, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any], out: Console) -> None:
-    """Print a table for each measure, with its standard errors; the best of each is bold."""
+    """Print a table for each measure; the best of each is bold, and the largest standard error of a row stands at its end."""
     systems, n = report["systems"], report["protocol"]["n"]
     if not systems:
         out.print("[yellow]Nothing was scored: there is no positive event after the warm-up.[/yellow]")
         return
     for measure, heading in MEASURES.items():
         title = f"{heading} of {report['scored']:,} lists of {n} by number of neighbours"
-        table = compact(title, "system", *(cell for k in next(iter(systems.values())) for cell in (f"K={k}", "±")))
+        table = compact(title, "system", *(f"K={k}" for k in next(iter(systems.values()))), "± at most")
         best = max(row[measure] for cells in systems.values() for row in cells.values())
         for name, cells in systems.items():
-            figures = (text for row in cells.values() for text in (_cell(row[measure], best), figure(row[f"{measure}_se"])))
-            table.add_row(name, *figures)
-        if report["fused"] is not None:
-            table.add_section()
-            table.add_row("fused", figure(report["fused"][measure]), figure(report["fused"][f"{measure}_se"]))
+            error = max(row[f"{measure}_se"] for row in cells.values())
+            table.add_row(name, *(_cell(row[measure], best) for row in cells.values()), figure(error))
         out.print(table)
+        if report["fused"] is not None:
+            of = report["fused"]
+            out.print(f"fused list: {figure(of[measure])} ± {figure(of[f'{measure}_se'])}\n", highlight=False)
 
 
 def _cell(value: float, best: float) -> str:

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 
 from models import Recommender, events
 from models.attribution import RecentIds, ServedLists
-from models.events import CausedBy, Interaction, Item, ItemVector, RecommendationList
+from models.events import CausedBy, Interaction, Item, ItemVector, RecommendationList, ReviewVector
 from models.fold import check
 from models.kept import Kept, Saved, Value
 from models.snapshot import fingerprint
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _interaction = msgspec.json.Decoder(Interaction).decode
 _vector = msgspec.json.Decoder(ItemVector).decode
 _cause = msgspec.json.Decoder(CausedBy).decode
+_words = msgspec.json.Decoder(ReviewVector).decode
 _list = msgspec.json.Decoder(RecommendationList).decode
 
 
@@ -90,6 +91,7 @@ class Learner(Kept):
         by_name: dict[str, Callable[[int, Sequence[ConsumerRecord]], None]] = {
             "items": self.items,
             "item-vectors": self.vectors,
+            "review-vectors": self.words,
             "interactions": self.interactions,
             "recommendations": self.recommendations,
         }
@@ -134,10 +136,25 @@ class Learner(Kept):
                 if self.texts is not None:
                     self.texts.vector(vector)
             except (msgspec.MsgspecError, RecursionError, ValueError) as problem:
-                self.foreign_vectors += 1
-                self.metrics.foreign_vectors.inc()
-                if self.foreign_vectors == 1:
-                    log.error("item vectors are left out, text cannot contribute: %s", problem)
+                self._foreign(problem)
+
+    def words(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """What reviews say; a tombstone takes it back."""
+        for record in records:
+            try:
+                if record.value is None:
+                    self.model.remove_review((record.key or b"").decode(errors="replace"))
+                else:
+                    self.model.learn(_words(record.value))
+            except (msgspec.MsgspecError, RecursionError, ValueError) as problem:
+                self._foreign(problem)
+
+    def _foreign(self, problem: Exception) -> None:
+        """A vector that does not fit: counted, and said once."""
+        self.foreign_vectors += 1
+        self.metrics.foreign_vectors.inc()
+        if self.foreign_vectors == 1:
+            log.error("vectors are left out, text cannot contribute: %s", problem)
 
     def recommendations(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
         for record in records:

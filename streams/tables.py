@@ -18,7 +18,7 @@ def compact(title: str, *columns: str) -> Table:
     """A table whose first column is text and whose others are figures."""
     heading = Text(title, style="table.title", no_wrap=True, overflow="ignore")  # may be wider than the table
     table = Table(*columns, title=heading, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.columns[0].overflow = "fold"
+    table.columns[0].overflow, table.columns[0].min_width = "fold", 12
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     return table

@@ -28,15 +28,16 @@ ERASURES: Final = "erasures"
 INTERACTIONS: Final = "interactions"
 ITEM_TEXTS: Final = "item-texts"
 ITEM_VECTORS: Final = "item-vectors"
+REVIEW_VECTORS: Final = "review-vectors"
 RECOMMENDATIONS: Final = "recommendations"
 DEAD_LETTERS: Final = "dead-letters"
 WORKERS: Final = "workers"
 
 INPUTS: Final = (CLICKS, PURCHASES, REVIEWS, IMPRESSIONS, ITEMS, ERASURES)
-COMPACTED: Final = (ITEMS, ITEM_VECTORS, RECOMMENDATIONS)
+COMPACTED: Final = (ITEMS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS)
 PASSING: Final = (WORKERS,)
 """Compacted, and what is a day old goes: of interest only as long as somebody says it."""
-ALL: Final = (*INPUTS, INTERACTIONS, ITEM_TEXTS, ITEM_VECTORS, RECOMMENDATIONS, DEAD_LETTERS, *PASSING)
+ALL: Final = (*INPUTS, INTERACTIONS, ITEM_TEXTS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS, DEAD_LETTERS, *PASSING)
 
 UNLIMITED: Final = -1
 DAY_MS: Final = 86_400_000

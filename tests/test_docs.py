@@ -34,6 +34,7 @@ EXACT: dict[str, msgspec.Struct] = {
     "interactions": events.Interaction(**_KEYS, kind="click", received_ms=2),
     "item-texts": events.ItemText(kind="review", source_id="s", item_id="i", user_id="u", rating=1.0, text="t"),
     "item-vectors": events.ItemVector(item_id="i", vector=bytes(4), texts=1, model="m"),
+    "review-vectors": events.ReviewVector(event_id="e", user_id="u", vector=bytes(4), model="m"),
     "recommendations": events.RecommendationList(
         user_id="u",
         list_id="l",

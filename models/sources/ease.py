@@ -6,7 +6,7 @@ P = (G + lambda I)^-1, the weights that best predict who takes j from what else 
 score(j) = max(0, sum over the user's newest L items i of decay^age(i) * weight(i) * B_ij)
 
 Costs grow with the cube of the number of items, so it is fitted for the `ease_items` that most users have, and anew whenever
-their counts have changed by a tenth, or `ease_every` times. Where those items are less than `ease_share` of all that is in
+their counts have changed by a fifth, or `ease_every` times. Where those items are less than `ease_share` of all that is in
 profiles, the catalogue has outgrown the method: it retires, costs nothing, and comes back when that changes.
 
 When it is fitted depends on the order of arrival: it is no part of the exact state, although it is made of nothing else.
@@ -139,7 +139,7 @@ class Ease(Source):
         if step.joined or step.left:
             self.changes += 1
             self.entries += 1 if step.joined else -1
-            if self.changes >= _FIRST and self.changes >= min(self.config.ease_every, self.entries // 10):
+            if self.changes >= _FIRST and self.changes >= min(self.config.ease_every, self.entries // 5):
                 self._fit()
 
     def forget_item(self, item: int) -> None:

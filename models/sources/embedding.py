@@ -70,10 +70,8 @@ class Embedding(Source):
 
     name = "embedding"
     family = Family.COLLABORATIVE
-    kept = (
-        "into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_recent_next", "_recent_count", "_past", "_taught",
-    )  # fmt: skip
-    scratch = ("_scratch", "_context", "_affinity", "_total", "_top", "_known")
+    kept = ("into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_past", "_counters")
+    scratch = ("_scratch", "_context", "_top", "_known", "_settings")
     gradient = True
 
     def __init__(self, state: State) -> None:
@@ -89,10 +87,14 @@ class Embedding(Source):
         self.random: npt.NDArray[np.uint64] = np.array([config.seed * 2 + 1], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         self._recent: npt.NDArray[np.int32] = np.full(min(config.embedding_scan, self.bound), -1, np.int32)
         self._recent_place: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
-        self._recent_next = self._recent_count = 0
         self._past: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
-        self._taught = 0
+        self._counters: npt.NDArray[np.int64] = np.zeros(3, np.int64)
+        """Place in `_recent` for the next new item, items there, positive events so far."""
         self._scratch: npt.NDArray[np.float32] = np.zeros((2, dim), np.float32)
+        self._settings = (
+            config.embedding_replays, config.embedding_context, config.embedding_decay, config.embedding_rate,
+            config.embedding_replay_rate, config.embedding_shrink, config.embedding_negatives,
+        )  # fmt: skip
         self._context: npt.NDArray[np.float32] = np.zeros(dim, np.float32)
         self._known, self._top = False, 0.0
 
@@ -109,35 +111,14 @@ class Embedding(Source):
     def taught(self, step: Step) -> None:
         if step.item >= self.bound:
             return
-        self._meet(step.item)
-        self._remember(step.user)
-        config, profiles = self.config, self.history.profiles
-        kernels.learn(
+        if self._counters.item(kernels.TAUGHT) == len(self._past) < _REPLAY_USERS:
+            self._past = grown(self._past, len(self._past) + 1, _REPLAY_USERS)
+        profiles = self.history.profiles
+        kernels.taught(
             self.into, self.out, self.bias, self.alive, profiles.data, profiles.rows, step.user, step.item,
-            self._past, min(self._taught, _REPLAY_USERS), config.embedding_replays, config.embedding_context,
-            config.embedding_decay, config.embedding_rate, config.embedding_replay_rate, config.embedding_shrink,
-            config.embedding_negatives, self.random, self._recent[: self._recent_count], self._scratch,
+            self.history.items.keys, self._past, _REPLAY_USERS, self._recent, self._recent_place, self._counters, self.random,
+            self._scratch, *self._settings,
         )  # fmt: skip
-
-    def _meet(self, item: int) -> None:
-        """Give a new item vectors (from its id, not from the order of arrival) and note it as recent."""
-        if not self.alive[item]:
-            seed = np.array([int(self.history.items.keys[item]) | 1], np.uint64)
-            kernels.born(self.into, self.out, self.bias, item, seed)
-            self.alive[item] = 1
-        if self._recent_place[item] < 0:
-            place = self._recent_next
-            if self._recent[place] >= 0:
-                self._recent_place[self._recent[place]] = -1
-            self._recent[place], self._recent_place[item] = item, place
-            self._recent_next = (place + 1) % len(self._recent)
-            self._recent_count = max(self._recent_count, place + 1)
-
-    def _remember(self, user: int) -> None:
-        """Note the user of a positive event for replays."""
-        self._past = grown(self._past, min(self._taught + 1, _REPLAY_USERS), _REPLAY_USERS)
-        self._past[self._taught % _REPLAY_USERS] = user
-        self._taught += 1
 
     def forget_item(self, item: int) -> None:
         if item < len(self.alive):
@@ -148,8 +129,8 @@ class Embedding(Source):
         config = self.config
         count, self._top = _find(
             self.into, self.out, self.bias, self.alive, query.profile, config.embedding_context, config.embedding_decay,
-            self._recent[: self._recent_count], self._context, query.open, query.seen, query.stamp, self.history.items.keys,
-            query.k, found.items, found.scores,
+            self._recent[: self._counters.item(kernels.RECENT)], self._context, query.open, query.seen, query.stamp,
+            self.history.items.keys, query.k, found.items, found.scores,
         )  # fmt: skip
         self._known = count >= 0
         return max(count, 0)

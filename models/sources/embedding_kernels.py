@@ -15,8 +15,8 @@ from models.rows import Array
 IN_RATE: Final = 3.0
 """Input vectors learn faster: each takes part in the context of many targets, but only by its small weight in it."""
 BIAS_RATE: Final = 0.2
-FAR_BACK: Final = 64
-"""The longest context."""
+NEXT, RECENT, TAUGHT = 0, 1, 2
+"""Places in `counters`, see `taught`."""
 
 
 @gradient_kernel
@@ -62,11 +62,12 @@ def context_of(into: Array, profile: Array, end: int, items: int, decay: float, 
 @gradient_kernel
 def step(
     into: Array, out: Array, bias: Array, alive: Array, profile: Array, place: int, items: int, decay: float,
-    rate: float, shrink: float, negatives: int, random: Array, pool: Array, scratch: Array,
+    rate: float, shrink: float, negatives: int, random: Array, pool: Array, scratch: Array, ids: Array, score: Array,
 ) -> None:  # fmt: skip
     """One step of sampled softmax: the item at `place` of a profile against `negatives` items of `pool`, given those before it.
 
-    Rendle & Freudenthaler's FPMC with Kabbur, Ning & Karypis' FISM as its context; `scratch` is (2, dim).
+    Rendle & Freudenthaler's FPMC with Kabbur, Ning & Karypis' FISM as its context; `scratch` is (2, dim), `ids` and `score` have
+    `negatives` + 1 places.
     """
     dim = into.shape[1]
     context, gradient = scratch[0], scratch[1]
@@ -74,8 +75,6 @@ def step(
     total = context_of(into, profile, place, items, decay, alive, context)
     if total == 0 or target >= len(alive) or alive[target] == 0:
         return
-    ids = np.empty(negatives + 1, np.int64)
-    score = np.empty(negatives + 1, np.float32)
     ids[0] = target
     count = 1
     for _ in range(negatives):
@@ -104,11 +103,12 @@ def step(
             gradient[a] += error * out[j, a]
             out[j, a] = out[j, a] * keep + by * context[a]
         bias[j] += np.float32(BIAS_RATE) * by
+    into_rate = np.float32(rate * IN_RATE / total)
     weight = np.float32(1)
     for x in range(place - 1, max(-1, place - 1 - items), -1):
         j = profile[x].item
         if j < len(alive) and alive[j] != 0:
-            by = np.float32(rate * IN_RATE) * weight / total
+            by = into_rate * weight
             keep = np.float32(1) - np.float32(rate * shrink) * weight
             for a in range(dim):
                 into[j, a] = into[j, a] * keep + by * gradient[a]
@@ -125,16 +125,34 @@ def place_of(profile: Array, item: int) -> int:
 
 
 @gradient_kernel
-def learn(
-    into: Array, out: Array, bias: Array, alive: Array, data: Array, rows: Array, user: int, item: int,
-    past: Array, pasts: int, replays: int, items: int, decay: float, rate: float, replay_rate: float, shrink: float,
-    negatives: int, random: Array, pool: Array, scratch: Array,
+def taught(
+    into: Array, out: Array, bias: Array, alive: Array, data: Array, rows: Array, user: int, item: int, keys: Array,
+    past: Array, most_past: int, recent: Array, recent_place: Array, counters: Array, random: Array, scratch: Array,
+    replays: int, items: int, decay: float, rate: float, replay_rate: float, shrink: float, negatives: int,
 ) -> None:  # fmt: skip
-    """A step on the event just learned and `replays` steps on random places in the profiles of users who were active before."""
+    """Learn from a positive event: a step on the event itself and `replays` steps on random places in the profiles of users who
+    were active before. `past` and `recent` are rings of their users and of items; `counters` see above."""
+    if alive[item] == 0:
+        born(into, out, bias, item, np.array([keys[item] | np.uint64(1)]))
+        alive[item] = 1
+    if recent_place[item] < 0:
+        place = counters[NEXT]
+        if recent[place] >= 0:
+            recent_place[recent[place]] = -1
+        recent[place] = item
+        recent_place[item] = place
+        counters[NEXT] = (place + 1) % len(recent)
+        counters[RECENT] = max(counters[RECENT], place + 1)
+    past[counters[TAUGHT] % most_past] = user
+    counters[TAUGHT] += 1
+    pool = recent[: counters[RECENT]]
+    pasts = min(counters[TAUGHT], most_past)
+    ids = np.empty(negatives + 1, np.int64)
+    score = np.empty(negatives + 1, np.float32)
     profile = data[rows[user].start : rows[user].start + rows[user].size]
     place = place_of(profile, item)
     if place > 0:
-        step(into, out, bias, alive, profile, place, items, decay, rate, shrink, negatives, random, pool, scratch)
+        step(into, out, bias, alive, profile, place, items, decay, rate, shrink, negatives, random, pool, scratch, ids, score)
     for _ in range(replays):
         other = past[draw(random, pasts)]
         size = rows[other].size
@@ -142,7 +160,24 @@ def learn(
             continue
         profile = data[rows[other].start : rows[other].start + size]
         place = 1 + draw(random, size - 1)
-        step(into, out, bias, alive, profile, place, items, decay, replay_rate, shrink, negatives, random, pool, scratch)
+        step(
+            into,
+            out,
+            bias,
+            alive,
+            profile,
+            place,
+            items,
+            decay,
+            replay_rate,
+            shrink,
+            negatives,
+            random,
+            pool,
+            scratch,
+            ids,
+            score,
+        )
 
 
 @gradient_kernel

@@ -9,11 +9,11 @@ w(v) = sum over the user's newest L items j that v has of decay^age(j) * log((E 
 with E the events remembered and n_j the users who have j. Of each of the K best neighbours the places of the profile within W of
 the match count, the match being the newest of the user's items that v has; at signed distance d from it by
 
-f(d) = exp(-d / s) after it, exp(d / s) / 2 before it;   1 everywhere without a spread s
+f(d) = exp(-d / s) after it, exp(d / s) / 2 before it
 
 score(i) = sum over neighbours v that hold i of w(v) f(d(v, i)), divided by n_i^share
 
-Three settings of this see different things: `wide` who is alike, `close` what belongs together, `session` what comes next.
+Two settings of this see different things: `close` what belongs together, `session` what comes next.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LONG: Final = 100
 
 
 class Setting(Struct, frozen=True):
-    """How an instance looks for neighbours. `spread` 0: all places within `reach` count alike."""
+    """How an instance looks for neighbours."""
 
     name: str
     items: int  # L
@@ -44,7 +44,6 @@ class Setting(Struct, frozen=True):
 
 
 SETTINGS: Final = (
-    Setting("neighbours_wide", items=20, decay=0.9, users=100, reach=100, spread=0.0, share=0.3),
     Setting("neighbours_close", items=10, decay=0.7, users=200, reach=40, spread=6.0, share=0.2),
     Setting("neighbours_session", items=5, decay=0.5, users=200, reach=12, spread=2.0, share=0.1),
 )
@@ -87,7 +86,5 @@ class Neighbours(Source):
 def _fade(setting: Setting) -> npt.NDArray[np.float64]:
     """f from -reach to reach."""
     distances = np.arange(-setting.reach, setting.reach + 1)
-    if not setting.spread:
-        return np.ones(len(distances))
     near: npt.NDArray[np.float64] = np.exp(-np.abs(distances) / setting.spread)
     return np.where(distances < 0, near / 2, near)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from models.kept import Kept
 from models.kernel import kernel
-from models.pairs import PAIR, Pairs, add, lookup, neighbours
+from models.pairs import PAIR, Pairs, add, home, lookup, neighbours
 from models.rows import Array, grown
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, offer
 from models.sources.choosing import best_of_lane, clear_lanes, gather_lane
@@ -95,6 +95,40 @@ def _count(
     return -1
 
 
+@kernel
+def _change(
+    windows: Array, window_rows: Array, user: int, positive_rating: int, old: Array, scratch: Array, same: Array, weights: Array,
+    begin: int, data: Array, rows: Array, free: Array, overflowed: Array, totals: Array,
+    back_data: Array, back_rows: Array, back_free: Array, back_overflowed: Array, back_totals: Array,
+    ahead: Array, behind: Array, bound: int, last: bool,
+) -> int:  # fmt: skip
+    """Count the user's sequence as it is, and the `old` one out, but for what both have in common. Returns as `_count`: taking
+    out needs no memory."""
+    new = scratch[: sequence_of(windows, window_rows, user, positive_rating, scratch)]
+    _same(old, new, same)
+    head = same[0]
+    tail = same[1]
+    if len(new) - tail > head:  # only reads, so that the cache misses of all rows overlap
+        warm = 0
+        j = new[head]
+        for a in range(max(0, head - len(weights)), head):
+            row = rows[new[a]]
+            if row.cap > 0:
+                warm |= data[row.start + home(j, row.cap)].count
+        if warm < 0:
+            return -1  # never: it keeps the reads from being optimised away
+    stopped = _count(
+        new, head, tail, 1, weights, begin, data, rows, free, overflowed, totals,
+        back_data, back_rows, back_free, back_overflowed, back_totals, ahead, behind, bound, last,
+    )  # fmt: skip
+    if stopped >= 0:
+        return stopped
+    return _count(
+        old, head, tail, -1, weights, 0, data, rows, free, overflowed, totals,
+        back_data, back_rows, back_free, back_overflowed, back_totals, ahead, behind, bound, last,
+    )  # fmt: skip
+
+
 class Order(Kept):
     """The counts S, kept by rows and by columns, and their sums."""
 
@@ -134,33 +168,26 @@ class Order(Kept):
 
     def before(self, step: Step) -> None:
         if step.positive:
-            self._old_length = self._read(step.user, self._old)
+            history = self.state.history
+            self._old_length = sequence_of(
+                history.windows.data, history.windows.rows, step.user, history.positive_rating, self._old
+            )  # fmt: skip
 
     def after(self, step: Step) -> None:
+        """Count what the step has changed, making room as it is needed."""
         if not step.positive:
             return
-        old, new = self._old[: self._old_length], self._new[: self._read(step.user, self._new)]
-        _same(old, new, self._same)
-        self._count(new, 1)
-        self._count(old, -1)
-
-    def _read(self, user: int, out: npt.NDArray[np.int32]) -> int:
-        history = self.state.history
-        return int(sequence_of(history.windows.data, history.windows.rows, user, history.positive_rating, out))
-
-    def _count(self, sequence: npt.NDArray[np.int32], sign: int) -> None:
-        """Count a sequence up to what both have in common, making room as it is needed."""
-        one, other, begin, last = self.following, self.preceding, 0, False
-        head, tail = int(self._same[0]), int(self._same[1])
-        one.pool.room_for(4)
-        other.pool.room_for(4)
+        history, one, other, begin, last = self.state.history, self.following, self.preceding, 0, False
+        old = self._old[: self._old_length]
         while begin >= 0:
-            begin = int(_count(
-                sequence, head, tail, sign, WEIGHTS, begin,
-                one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
+            one.pool.room_for(4)
+            other.pool.room_for(4)
+            begin = _change(
+                history.windows.data, history.windows.rows, step.user, history.positive_rating, old, self._new, self._same,
+                WEIGHTS, begin, one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
                 other.pool.data, other.pool.rows, other.pool.free, other.overflowed, other.totals,
                 self.ahead, self.behind, one.max_neighbours, last,
-            ))  # fmt: skip
+            )  # fmt: skip
             if begin >= 0:
                 held = len(one.pool.data) + len(other.pool.data)
                 one.pool.room_for(len(one.pool.data))

@@ -104,6 +104,22 @@ def _labels(name: str, known: Mapping[str, Exported], recorded: Mapping[str, set
     return own | FROM_PROMETHEUS | ({"le"} if name.endswith("_bucket") else set())
 
 
+def surviving(node: Any, recorded: Mapping[str, set[str]]) -> set[str]:
+    """Labels that the result of a query surely has, besides those nobody knows of."""
+    match node:
+        case promql.VectorSelector():
+            return _labels(node.name, scraped(), recorded) if node.name not in OF_PROMETHEUS else set(FROM_PROMETHEUS)
+        case promql.AggregateExpr():
+            return set(node.modifier.labels) if node.modifier is not None else set()
+        case promql.BinaryExpr():
+            left, right = surviving(node.lhs, recorded), surviving(node.rhs, recorded)
+            if str(node.op) == "or":
+                return left & right
+            return left or right  # a number has none; `and` and `unless` keep the left one's
+        case _:
+            return set().union(*(surviving(child, recorded) for child in children(node)))
+
+
 def _selector_problems(one: Selected, known: Mapping[str, Exported], recorded: Mapping[str, set[str]]) -> Iterator[str]:
     if one.name not in known and one.name not in recorded and one.name not in OF_PROMETHEUS:
         yield f"nobody exports or records {one.name}"

@@ -8,13 +8,17 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-RULES = ROOT / "deploy/prometheus/rules/freshet.yml"
+RULES = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
+
+
+def groups() -> list[dict[str, Any]]:
+    """Every group of every file."""
+    return [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
 
 
 def rules(kind: str) -> list[dict[str, Any]]:
     """All rules with the key `kind`: record or alert."""
-    groups = yaml.safe_load(RULES.read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"] if kind in rule]
+    return [rule for group in groups() for rule in group["rules"] if kind in rule]
 
 
 def recorded() -> dict[str, set[str]]:

@@ -102,7 +102,7 @@ def prometheus(exporter: int, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("prometheus")
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
+        "rule_files": [str(path) for path in RULES],
         "scrape_configs": [{"job_name": "freshet-worker", "static_configs": [{"targets": [f"127.0.0.1:{exporter}"]}]}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +48,45 @@ def test_several_processes_give_the_same_and_keep_their_state() -> None:
     assert 1 <= len(processes) <= 2
     assert max(result[1] for result in found.values()) >= 3  # six tasks, two processes: one of them did three
     assert seen[-1] == pytest.approx(6.0)
+
+
+class Sleep:
+    def __call__(self, task: float, told: Told) -> float:
+        told(0.1)
+        time.sleep(task)
+        return task
+
+
+def test_who_has_enough_need_not_wait_for_the_rest() -> None:
+    before, began = set(multiprocessing.active_children()), time.monotonic()
+    results = at_once(Sleep(), [0.0, 600.0, 600.0], jobs=2)
+    assert next(results) == (0, 0.0)
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 120
+    assert set(multiprocessing.active_children()) <= before
+
+
+INTERRUPTED = """
+import sys
+from streams.at_once import at_once
+from tests.streams.test_at_once import Sleep
+for place, result in at_once(Sleep(), [0.0, 600.0, 600.0], jobs=2):
+    print(place, flush=True)
+"""
+
+
+def test_an_interrupt_ends_everything() -> None:
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "0\n"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to all of them
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert said.count("Traceback") <= 1  # its own KeyboardInterrupt, which a command turns into a word
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -17,11 +17,12 @@ from aiokafka import ConsumerRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.events import ItemText, ItemVector, encode
-from streams.embed import Embedder, MalformedLine, back_off
+from models.events import ItemText, ItemVector, ReviewVector, encode
+from streams.embed import Embedder, MalformedLine, Published, back_off
 from streams.text_encoder import HashingEncoder, SentenceTransformerEncoder, Vectors
 from streams.text_fold import StoreAheadOfLog
 from streams.text_points import forgotten_id, item_point_id, review_id
+from streams.text_words import Withdrawn
 from streams.vector_store import LocalStoreFull, VectorStore, VectorStoreUnavailable
 
 DIM = 16
@@ -93,14 +94,21 @@ class Stage:
         self.store = store or VectorStore(path=":memory:")
         self.encoder, self.seen = encoder, Recorder()
         self.published: dict[str, ItemVector] = {}
+        self.words: dict[str, ReviewVector] = {}
         self.batches: list[list[str]] = []
         self.slept: list[float] = []
         self.on_publish: Callable[[], None] = lambda: None
 
-    async def publish(self, vectors: list[ItemVector]) -> None:
+    async def publish(self, vectors: list[Published]) -> None:
         self.on_publish()
-        self.batches.append([v.item_id for v in vectors])
-        self.published |= {v.item_id: v for v in vectors}
+        items = [v for v in vectors if isinstance(v, ItemVector)]
+        self.batches.append([v.item_id for v in items])
+        self.published |= {v.item_id: v for v in items}
+        for vector in vectors:
+            if isinstance(vector, ReviewVector):
+                self.words[vector.event_id] = vector
+            elif isinstance(vector, Withdrawn):
+                self.words.pop(vector.event_id, None)
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -204,6 +212,11 @@ async def check(stage: Stage, log: Log) -> None:
     assert set(items) == said
     counts = await stage.store.counts()
     assert counts == {"reviews": len(keys), "items": len(said), "retractions": len(twin.retracted) + len(twin.forgotten)}
+    with_words = {text.source_id: text for _, text in keys.values() if text.text.strip()}
+    assert set(stage.words) == set(with_words)
+    for event_id, words in stage.words.items():
+        assert (words.user_id, words.model) == (with_words[event_id].user_id, ENCODER.fingerprint)
+        np.testing.assert_allclose(np.frombuffer(words.vector, "<f4"), ENCODER.encode([with_words[event_id].text])[0], atol=1e-5)
     assert set(stage.published) == twin.items
     for item, published in stage.published.items():
         texts, mean = twin.mean(item)
@@ -418,6 +431,7 @@ def test_a_day_of_one_item_in_batches_of_64(tmp_path: Path) -> None:
         await first.feed(log.records[:100])
         await first.store.close()
         second = Stage(VectorStore(path=str(tmp_path)))
+        second.words = first.words  # topics outlive whoever writes to them
         await second.feed(log.records[80:])
         await check(second, log)
         await second.store.close()

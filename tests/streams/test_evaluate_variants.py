@@ -62,7 +62,7 @@ def test_ablation_leaves_out_each_source_and_each_kind_of_several() -> None:
 
 def test_an_only_kind_is_not_left_out_as_a_whole() -> None:
     found = ablation(Config(sources=("neighbours",)))
-    assert [variant.name for variant in found][1:] == ["neighbours_wide", "neighbours_close", "neighbours_session"]
+    assert [variant.name for variant in found][1:] == ["neighbours_close", "neighbours_session"]
 
 
 def test_the_environment_comes_before_the_command_line() -> None:

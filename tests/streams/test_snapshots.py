@@ -27,7 +27,7 @@ from streams.snapshots import SnapshotRefused, Snapshots
 from tests.models.streams_of import BEGIN, HOUR, shop
 
 LOG = "interactions"
-TOPICS = (LOG, "items", "item-vectors", "recommendations")
+TOPICS = (LOG, "items", "item-vectors", "review-vectors", "recommendations")
 MODEL = Config(max_users=1000, max_items=1000, embedding_dim=4, embedding_scan=64, embedding_items=64)
 
 

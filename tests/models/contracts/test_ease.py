@@ -111,7 +111,7 @@ def test_it_is_fitted_anew_as_profiles_change_and_not_more_often() -> None:
     gaps = np.diff(fits)
     assert fits[0] == 49
     assert gaps.max() == 300
-    assert all(gap >= min(300, k // 10) for gap, k in zip(gaps, fits, strict=False))
+    assert all(gap >= min(300, k // 5) for gap, k in zip(gaps, fits, strict=False))
 
 
 def test_a_forgotten_item_leaves_the_fit() -> None:
