@@ -32,7 +32,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_events: Annotated[int, _doc("events remembered of all users together", ge=2048, le=2_000_000_000)] = 50_000_000
     window_events: Annotated[int, _doc("events remembered per user; older ones leave the model", ge=8, le=4096)] = 512
     max_pairs: Annotated[int, _doc("cells of the item pair table (8 bytes each)", ge=4096, le=4_000_000_000)] = 128_000_000
-    max_neighbours: Annotated[int, _doc("items counted together with one item; the rarest leave first", ge=16, le=65_536)] = 2048
+    max_neighbours: Annotated[int, _doc("items counted together with one item; the rarest leave first", ge=16, le=65_536)] = 1024
     item_users: Annotated[int, _doc("most recent users remembered per item", ge=16, le=4096)] = 512
     max_vectors: Annotated[int, _doc("item vectors held", ge=16, le=10_000_000)] = 200_000
     max_categories: Annotated[int, _doc("distinct categories of the catalogue", ge=16, le=1_000_000)] = 20_000
@@ -80,6 +80,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_sequence_pairs: Annotated[
         int, _doc("cells of each of the two tables of pairs in order (8 bytes each)", ge=4096, le=4_000_000_000)
     ] = 64_000_000
+    max_followers: Annotated[
+        int, _doc("items counted after, and as many before, one item in sequences; the rarest leave first", ge=16, le=65_536)
+    ] = 256
     sequence_items: Annotated[int, _doc("sequence and proximity look at so many of the user's newest items", ge=1, le=4096)] = 10
     sequence_decay: Annotated[float, _doc("sequence: weight of an item over that of the next newer one", gt=0, le=1)] = 0.8
     proximity_share: Annotated[float, _doc("part of an item's popularity taken out of its proximity", ge=0, le=1)] = 0.3

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 _interaction = msgspec.json.Decoder(Interaction).decode
 _vector = msgspec.json.Decoder(ItemVector).decode
-_cause = msgspec.json.Decoder(CausedBy).decode
 _words = msgspec.json.Decoder(ReviewVector).decode
+_cause = msgspec.json.Decoder(CausedBy).decode
 _list = msgspec.json.Decoder(RecommendationList).decode
 
 

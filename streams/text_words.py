@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.events import ReviewVector
-from streams.text_fold import ERASURE, ItemChange, Line, Stored
+from streams.text_fold import ItemChange, Line, Stored
 from streams.text_points import ReviewPoint
 
 
@@ -25,11 +25,12 @@ def words(
 ) -> list[ReviewVector | Withdrawn]:
     """One record for each review that the lines bring or take back (an erasure: all of a person's): what holds after them."""
     said: dict[str, ReviewVector | Withdrawn] = {}
+    for change in changes.values():
+        for id in change.retractions:  # among them those of people who are forgotten
+            if (point := stored.reviews.get(id)) is not None:
+                said[point.source_id] = Withdrawn(point.source_id)
     for line in lines:
         text = line.text
-        if text.kind == ERASURE:
-            theirs = [review for review in stored.reviews.values() if line.erases(review.user_id, review.position)]
-            said |= {review.source_id: Withdrawn(review.source_id) for review in theirs}
         if line.retracted is not None and text.retracts:
             said[text.retracts] = Withdrawn(text.retracts)
         if text.kind != "review":

@@ -26,7 +26,7 @@ from models.history import History
 from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.choosing import best_of, choose, gather_lane
+from models.sources.choosing import allowed, choose, gather_lane
 
 if TYPE_CHECKING:
     from models.sources.base import Found, Query
@@ -219,28 +219,43 @@ def _add_up(
 
 
 @kernel
-def _normalise(score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array, power_of: Array) -> None:
-    """Divide by n_i^share. `power[i]` are the factors of the lanes where n_i is still `power_of[i]`."""
-    for x in range(count):
-        i = touched[x]
-        if power_of[i] != takers[i]:
-            power_of[i] = takers[i]
-            for lane in range(LANES):
-                power[i, lane] = float(takers[i]) ** -shares[lane]
+def _normalise(item: int, score: Array, shares: Array, takers: Array, power: Array, power_of: Array) -> None:
+    """Divide the scores of an item by n_i^share. `power[i]` are the factors of the lanes where n_i is still `power_of[i]`."""
+    if power_of[item] != takers[item]:
+        power_of[item] = takers[item]
         for lane in range(LANES):
-            score[i, lane] *= power[i, lane]
+            power[item, lane] = float(takers[item]) ** -shares[lane]
+    for lane in range(LANES):
+        score[item, lane] *= power[item, lane]
 
 
 @kernel
 def _best(
-    score: Array, touched: Array, count: int, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
-    items: Array, scores: Array, candidates: Array,
+    score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array, power_of: Array,
+    open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,
 ) -> None:  # fmt: skip
-    """The best `k` allowed items of each lane into the rows of `items` and `scores`, their numbers into `candidates`."""
+    """Normalise all scores. The best `k` allowed items of each lane into the rows of `items` and `scores`, their numbers into
+    `candidates`."""
+    values = np.empty((LANES, count))
+    ids = np.empty(count, touched.dtype)
+    n = 0
+    for x in range(count):
+        i = touched[x]
+        _normalise(i, score, shares, takers, power, power_of)
+        for lane in range(LANES):
+            values[lane, n] = score[i, lane]
+        ids[n] = i
+        n += allowed(i, open_items, seen, stamp)
+    held = np.empty(n, touched.dtype)
     for lane in range(LANES):
-        candidates[lane] = best_of(
-            score[:, lane], touched, count, open_items, seen, stamp, keys, k, items[lane], scores[lane]
-        )  # fmt: skip
+        own = values[lane]
+        m = 0
+        for x in range(n):
+            value = own[x]
+            own[m] = value
+            held[m] = ids[x]
+            m += value > 0.0
+        candidates[lane] = choose(own[:m], held[:m], keys, k, items[lane], scores[lane])
 
 
 @kernel
@@ -353,18 +368,17 @@ class Peers(Kept):
         self._count = 0
         if len(query.profile):
             self.meet(query.user, query.profile)
-            profiles, takers = self.history.profiles, self.history.takers
+            profiles = self.history.profiles
             self._count = _add_up(
                 profiles.data, profiles.rows, self._near, self._found, self._weight, self._place_of, self._match, self._shared,
                 self._met, self._fade, self._within, self._reach, self._bounded, self._newest, self._score, self._support,
                 self._touched,
             )  # fmt: skip
-            _normalise(self._score, self._touched, self._count, self._shares, takers, self._power, self._power_of)
         if query.k > self._items.shape[1]:
             self._items, self._scores = np.zeros((LANES, query.k), np.int32), np.zeros((LANES, query.k))
         _best(
-            self._score, self._touched, self._count, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
-            self._items, self._scores, self._candidates,
+            self._score, self._touched, self._count, self._shares, self.history.takers, self._power, self._power_of,
+            query.open, query.seen, query.stamp, self.history.items.keys, query.k, self._items, self._scores, self._candidates,
         )  # fmt: skip
         self._stamp = query.stamp
 

@@ -140,8 +140,8 @@ class Order(Kept):
     def __init__(self, state: State) -> None:
         config = state.config
         self.state = state
-        self.following = Pairs(config.max_sequence_pairs, config.max_neighbours)
-        self.preceding = Pairs(config.max_sequence_pairs, config.max_neighbours)
+        self.following = Pairs(config.max_sequence_pairs, config.max_followers)
+        self.preceding = Pairs(config.max_sequence_pairs, config.max_followers)
         self.ahead: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         """Per item: sum of its counts as the earlier one."""
         self.behind: npt.NDArray[np.int64] = np.zeros(16, np.int64)
@@ -149,7 +149,7 @@ class Order(Kept):
         self._new: npt.NDArray[np.int32] = np.zeros(config.window_events + 1, np.int32)
         self._old_length = 0
         self._same: npt.NDArray[np.int64] = np.zeros(2, np.int64)
-        self._cells: Array = np.zeros(config.max_neighbours + 1, PAIR)
+        self._cells: Array = np.zeros(config.max_followers + 1, PAIR)
         self.score: npt.NDArray[np.float64] = np.zeros((16, 2))
         """Per item: scores for the query last asked, directed and undirected."""
         self.touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)

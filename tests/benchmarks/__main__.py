@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -15,52 +14,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from models import Click, Recommender
 from streams.embedded_kafka import EmbeddedKafka
 from streams.experiment import World, experiment, report
 from tests.benchmarks.metrics_cost import metrics_cost
+from tests.benchmarks.model_cost import Row, library, scale, start, stream
 from tests.streams.flow import Flow, flow
 
 console = Console()
-Row = tuple[str, str, str]
-
-
-def stream(n: int, users: int, items: int, seed: int = 1) -> list[Click]:
-    """Clicks with a popularity skew and a taste per user (each user keeps to a third of the catalogue)."""
-    rng = random.Random(seed)
-    weights = [1 / (k + 5) for k in range(items)]
-    picks = rng.choices(range(items), weights, k=n)
-    start = 1_700_000_000_000
-    out = []
-    for k, pick in enumerate(picks):
-        user = rng.randrange(users)
-        item = (pick // 3) * 3 + user % 3
-        out.append(Click(event_id=f"e{k}", user_id=f"u{user}", item_id=f"i{item}", timestamp_ms=start + k * 100))
-    return out
-
-
-def library(events: int) -> Iterator[Row]:
-    """The pure model: one core, no IO."""
-    model = Recommender()
-    clicks = stream(events, users=events // 25, items=2000)
-    for click in clicks[:2000]:
-        model.learn(click)
-        model.recommend(click.user_id, 20)  # compiles
-    begin = time.process_time()
-    for click in clicks[2000:]:
-        model.learn(click)
-    yield "learn one event, all sources", f"{(time.process_time() - begin) / (events - 2000) * 1e6:.0f} us", f"{events:,} clicks"
-    spent = []
-    for k in random.Random(2).sample(range(events), 2000):
-        begin_ns = time.perf_counter_ns()
-        model.recommend(clicks[k].user_id, 20)
-        spent.append((time.perf_counter_ns() - begin_ns) / 1000)
-    p50, p99 = np.percentile(spent, [50, 99])
-    yield "a list of 20 with reasons, p50 / p99", f"{p50:.0f} / {p99:.0f} us", "2,000 lists, 2,000 items"
 
 
 def simulation(visits: int, seeds: int) -> Iterator[Row]:
@@ -139,9 +102,12 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
     parser.add_argument("--rates", default="200", help="events/s for freshness, comma separated")
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
-    parser.add_argument("--only", choices=["library", "metrics", "stages", "freshness", "simulation"])
+    parser.add_argument("--only", choices=["library", "start", "scale", "metrics", "stages", "freshness", "simulation"])
     parser.add_argument("--visits", type=int, default=20_000, help="of each simulated shop")
     parser.add_argument("--seeds", type=int, default=3, help="simulated shops of each arm, at least 2")
+    parser.add_argument("--scale-events", type=int, default=10_000_000, help="of the large model, only with --only scale")
+    parser.add_argument("--scale-users", type=int, default=1_000_000)
+    parser.add_argument("--scale-items", type=int, default=100_000)
     parser.add_argument("--json", type=Path, help="write the rows there too")
     chosen = parser.parse_args()
     rows: list[Row] = []
@@ -153,6 +119,10 @@ def main() -> int:
 
     if chosen.only in (None, "library"):
         take(library(chosen.events))
+    if chosen.only in (None, "start"):
+        take(start())
+    if chosen.only == "scale":  # many minutes
+        take(scale(chosen.scale_events, chosen.scale_users, chosen.scale_items))
     if chosen.only in (None, "metrics"):
         take(metrics_cost())
     if chosen.only in (None, "stages", "freshness"):

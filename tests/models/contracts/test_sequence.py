@@ -74,7 +74,7 @@ def test_order_counts_for_the_sequence_and_not_for_proximity() -> None:
 
 def test_memory_that_must_grow_in_the_middle_loses_nothing() -> None:
     """A single user of many items: rows and pools grow while one event is counted."""
-    model = Recommender(Config(sources=("sequence",), max_neighbours=4096))
+    model = Recommender(Config(sources=("sequence",), max_followers=4096))
     naive = Naive(model.config)
     for k in range(400):
         event = Click(event_id=f"e{k}", user_id="x", item_id=f"i{k * k % 211}", timestamp_ms=k + 1)
