@@ -17,6 +17,7 @@ from msgspec import inspect
 from deploy.inventory import OPEN_LABELS, exported
 from models import Config, events
 from models.events import INPUTS, Reason
+from streams.presence import Presence
 from streams.settings import MODEL_PREFIX, PREFIX, Settings
 
 ROOT: Final = Path(__file__).parent.parent
@@ -30,6 +31,7 @@ _VALUES: Final[dict[str, type[msgspec.Struct]]] = {
     "item-vectors": events.ItemVector,
     "review-vectors": events.ReviewVector,
     "recommendations": events.RecommendationList,
+    "workers": Presence,
 }
 
 

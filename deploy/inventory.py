@@ -34,7 +34,8 @@ class Exported:
     @property
     def series(self) -> tuple[str, ...]:
         """Names of its series in Prometheus."""
-        return tuple(self.name + suffix for suffix in ("_bucket", "_count", "_sum")) if self.kind == "histogram" else (self.name,)
+        suffixes = {"histogram": ("_bucket", "_count", "_sum"), "summary": ("_count", "_sum")}.get(self.kind, ("",))
+        return tuple(self.name + suffix for suffix in suffixes)
 
 
 def process() -> Metrics:

@@ -195,10 +195,14 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
 
 
 class ItemText(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of `item-texts`, keyed by item: something said about the item, to be embedded."""
+    """One line of `item-texts`, keyed by item: something said about the item, to be embedded.
 
-    kind: str  # "review" | "description" | "removal" (of the review named by `retracts`, or of the item's description)
-    source_id: str  # the review's event_id; for descriptions the item_id
+    An "erasure" is about a person instead: without key and item, it is written to every partition, and takes back what the person
+    has said in that partition, and what was said until `timestamp_ms` and comes late.
+    """
+
+    kind: str  # "review" | "description" | "removal" (of the review that `retracts` names, or of the description) | "erasure"
+    source_id: str  # the review's event_id; for descriptions the item_id; for erasures the request_id
     item_id: str
     timestamp_ms: int = 0
     user_id: str | None = None

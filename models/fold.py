@@ -74,7 +74,7 @@ class Fold(Kept):
         check(line)
         if line.kind == "erasure":
             return self._erase(line.user_id, line.timestamp_ms)
-        if self.erased and line.timestamp_ms <= self.erased.get(key64(line.user_id), 0):
+        if self.keeps_out(line.user_id, line.timestamp_ms):
             self.ignored["erased"] += 1
             return False
         key = key64(line.event_id)
@@ -94,6 +94,10 @@ class Fold(Kept):
         if not changed and not self.history.windows.rows[user]["size"]:
             self._release(user)  # a new user of whom nothing is to be remembered
         return changed
+
+    def keeps_out(self, user_id: str, timestamp_ms: int) -> bool:
+        """Whether the user was erased, and asked for it no earlier than this."""
+        return bool(self.erased) and timestamp_ms <= self.erased.get(key64(user_id), -1)
 
     def _add(self, user: int, key: int, line: Interaction, verdict: int) -> bool:
         """A click, purchase or review; `verdict` says what it is to the window (see `History.admit`)."""
@@ -260,7 +264,7 @@ class Fold(Kept):
 
     def words(self, entry: ReviewVector) -> bool:
         """What a review says (see `Reviewers.put`). True if something changed."""
-        if self.erased and entry.timestamp_ms <= self.erased.get(key64(entry.user_id), -1):
+        if self.keeps_out(entry.user_id, entry.timestamp_ms):
             self.ignored["erased"] += 1
             return False
         return self.reviewers.put(entry)

@@ -173,6 +173,10 @@ class Recommender(Kept):
         user, item = self.history.users.get(user_id), self.history.items.get(item_id)
         return user >= 0 and item >= 0 and bool((self.history.window(user)["item"] == item).any())
 
+    def is_forgotten(self, user_id: str, timestamp_ms: int) -> bool:
+        """Whether what this user did then is to be forgotten, however late it comes."""
+        return self.fold.keeps_out(user_id, timestamp_ms)
+
     def similar_items(self, item_id: str, n: int = 10) -> list[tuple[str, float]]:
         """At most `n` items by cosine of their users, the best first; those that may not be recommended are left out."""
         item, source = self.history.items.get(item_id), self._source(ItemCF)

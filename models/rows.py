@@ -160,7 +160,11 @@ class RowPool(Kept):
         return self.data[start : start + size]
 
     def save(self) -> Saved:
-        """Of the lists of free blocks as much as was ever in use."""
+        """Of the lists of free blocks as much as was ever in use; free blocks are wiped, they may be of somebody forgotten."""
+        for size_class in range(1, CLASSES + 1):
+            starts = self.free[size_class, 1 : self.free[size_class, 0] + 1]
+            cells = starts[:, None] + np.arange(2 << size_class)
+            self.data[cells.reshape(-1)] = np.zeros((), self.data.dtype)
         return {"data": self.data, "rows": self.rows, "free": self.free[:, : self._longest + 1], "width": self.free.shape[1]}
 
     def restore(self, saved: Mapping[str, Value]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import faust
 import numpy as np
+from aiokafka.errors import KafkaError
 from prometheus_client.core import Metric
 
 from models import events
@@ -29,6 +31,7 @@ from streams.language_stage import LanguageStage
 from streams.learn import Learner
 from streams.live_quality import LiveQuality
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
+from streams.presence import EVERY_S, Speaker
 from streams.recommend import Hits, Recommend
 from streams.replica import Replica, extent
 from streams.settings import ROLES, Settings
@@ -42,6 +45,7 @@ from streams.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
+GOODBYE_S: Final = 2.0
 WATCH_S: Final = 1.0
 """How often the strangers' list and the number of points are looked at."""
 REFRESH_S: Final = 5.0
@@ -68,6 +72,7 @@ class Worker:
         self.store: VectorStore | None = None
         self.language: LanguageStage | None = None
         self.snapshots: Snapshots | None = None
+        self.speaker: Speaker | None = None
         self._embedder_ready = asyncio.Event()
         self._started_ms = clock.now_ms()
         self._add_agents()
@@ -75,6 +80,8 @@ class Worker:
         self.app.task(self._start_parts)
         self.app.task(self._save_now_and_then)
         self.app.timer(WATCH_S)(self._watch)
+        self.app.timer(EVERY_S)(self._speak)
+        self.app.on_before_shutdown.connect(self._say_goodbye)
         self.metrics.watch(self._collect)
 
     # -- agents ---------------------------------------------------------------------------------------------------
@@ -156,8 +163,11 @@ class Worker:
     async def _near(self, tastes: list[np.ndarray], limit: int) -> list[Hits] | None:
         if self.store is None:
             return None
+        started = time.perf_counter()
         try:
-            return await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
+            answers = await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
+            self.metrics.qdrant_seconds["near"].observe(time.perf_counter() - started)
+            return answers
         except VectorStoreError as problem:  # away, late, or not ours to read: lists never depend on it
             log.warning("Qdrant does not answer, the replicated vectors do: %s", problem)
             self.metrics.qdrant_failures.inc()
@@ -198,6 +208,23 @@ class Worker:
             self.metrics.qdrant_failures.inc()
         except Exception as problem:
             transport.die(f"the watch failed: {problem}", problem)
+
+    async def _speak(self) -> None:
+        try:
+            if self.speaker is not None and self.replica is not None and self.replica.positions:
+                await self.speaker.speak()
+        except asyncio.CancelledError:
+            raise
+        except KafkaError as problem:  # the agents wait for Kafka and decide what that means; this is only news
+            log.warning("nobody could be told that this worker is there: %s", problem)
+        except Exception as problem:
+            transport.die(f"cannot say that this worker is there: {problem}", problem)
+
+    async def _say_goodbye(self, *_: Any, **__: Any) -> None:
+        if self.speaker is not None:
+            speaker, self.speaker = self.speaker, None
+            with contextlib.suppress(Exception):  # whoever stops need not wait for Kafka
+                await asyncio.wait_for(speaker.speak(stopped=True), GOODBYE_S)
 
     async def _save_now_and_then(self) -> None:
         try:
@@ -267,6 +294,7 @@ class Worker:
         there = extent(self.settings.connection, replica.topics)
         self.snapshots = Snapshots(self.settings, self.metrics, self.learner, there, lambda: replica.positions)
         replica.resume = self.snapshots.restore(rebuild=rebuild)
+        self.speaker = Speaker(self.settings, self.produce, lambda: replica.positions, self.snapshots.reach)
 
     def run(self, *, rebuild: bool = False) -> int:
         """Until a signal or a failure; returns the exit code. `rebuild`: fold the log from its beginning if no snapshot fits.
@@ -274,6 +302,7 @@ class Worker:
         Raises:
             SnapshotRefused: there is no state to start from, and the settings do not say to do without.
         """
+        Path(self.settings.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # Faust's data folder goes into it
         logs.recent().count = lambda level: self.metrics.log_lines[level].inc() if level in self.metrics.log_lines else None
         health = Health(self.vitals.alive, self.vitals.conditions, self._status)
         port = serve(self.metrics.registry, health, self.settings.metrics_host, self.settings.metrics_port)

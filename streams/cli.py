@@ -11,13 +11,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from streams.digest_command import digest as digest_command
 from streams.evaluate_command import evaluate as evaluate_command
 from streams.evaluate_neighbours_command import evaluate_neighbours as evaluate_neighbours_command
 from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
 from streams.experiment_command import experiment_command
+from streams.forget import forget as forget_command
 from streams.quality import quality as quality_command
 from streams.replay import replay as replay_command
 from streams.settings import Settings, SettingsError, parse_roles
@@ -115,7 +116,7 @@ def topics(
         state |= dict.fromkeys(kafka_topics.ensure(loaded.connection, loaded.topic_specs), "created")
     except kafka_topics.TopicsError as problem:
         fail(str(problem), 1)
-    table = Table("topic", "partitions", "replication", "cleanup", "retention", "state")
+    table = Table(Column("topic", no_wrap=True), "partitions", "replication", "cleanup", "retention", "state")
     for spec in loaded.topic_specs:
         retention = spec.config.get("retention.ms", "")
         kept = "for ever" if retention in ("", "-1") else f"{int(retention) // 3_600_000} h"
@@ -244,6 +245,7 @@ def demo(
 
 app.command("replay")(replay_command)
 app.command("digest")(digest_command)
+app.command("forget")(forget_command)
 app.command("evaluate")(evaluate_command)
 app.command("evaluate-neighbours")(evaluate_neighbours_command)
 app.command("quality")(quality_command)

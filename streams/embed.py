@@ -1,7 +1,7 @@
 """The embedder: lines of `item-texts` into Qdrant, vectors out to `item-vectors` and `review-vectors`.
 
-decode -> read what is stored -> fold (`text_fold`) -> embed the new texts -> write -> publish -> acknowledge. The order of the
-writes and the fold make every interruption harmless: the batch comes again and ends in the same state. What an item's vector
+decode -> read what is stored -> fold (`text_fold`) -> embed new texts -> write -> publish -> delete -> acknowledge. The order of
+the writes and the fold make every interruption harmless: the batch comes again and ends in the same state. What an item's vector
 is now is published whenever a line names the item, changed or not, so that a publication lost in a crash is made up for.
 
 While Qdrant is away the batch waits, unacknowledged, for as long as it takes; nothing is dropped.
@@ -25,12 +25,12 @@ from aiokafka import ConsumerRecord
 
 from models.events import ItemText, ItemVector, ReviewVector
 from streams.text_encoder import TextEncoder, Vectors
-from streams.text_fold import KINDS, ItemChange, Line, Stored, fold, item_vector, names, removals, review_point, settle
-from streams.text_points import ItemPoint, Position, ReviewPoint, Vector
+from streams.text_fold import KINDS, Changes, ItemChange, Line, Stored, fold, item_vector, names, review_point, settle
+from streams.text_points import ItemPoint, Position, ReviewPoint, Vector, item_point_id
 from streams.text_words import Withdrawn, words
 from streams.vector_store import ITEMS, RETRACTIONS, REVIEWS, VectorStore, VectorStoreUnavailable
 
-__all__ = ["EmbedObserver", "Embedder", "MalformedLine", "Published", "removals"]
+__all__ = ["EmbedObserver", "Embedder", "MalformedLine", "Published"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -116,26 +116,33 @@ class Embedder:
 
     async def _apply(self, lines: list[Line]) -> None:
         stored = await self._read(lines)
-        changes = fold(lines, stored)
+        folded = fold(lines, stored)
+        changes = folded.items
         vectors = await self._embed([line for change in changes.values() for line in change.to_embed()])
         arrived = {id: review_point(line, vectors[line.position]) for c in changes.values() for id, line in c.arrivals.items()}
-        await self._write_evidence(changes, list(arrived.values()))
+        await self._write_evidence(folded, list(arrived.values()))
         items = {item_id: await self._settle(change, arrived, vectors) for item_id, change in changes.items()}
         await self._write_items(changes, items)
-        if retracted := [id for change in changes.values() for id in change.retractions]:
-            await self._patiently(self.store.delete_reviews, retracted)
         if copies := sum(change.copies for change in changes.values()):
             self.observer.duplicate(copies)
         model = self.encoder.fingerprint
         said = words(lines, changes, arrived, stored, model)
         await self.publish([*(item_vector(item_id, point, model) for item_id, point in items.items()), *said])
+        if retracted := [id for change in changes.values() for id in change.retractions]:
+            await self._patiently(self.store.delete_reviews, retracted)
 
     async def _read(self, lines: list[Line]) -> Stored:
-        items, reviews = names(lines)
+        named, partitions = names(lines), {line.position.partition for line in lines}
+        of_users: dict[str, ReviewPoint] = {}
+        for user in sorted(named.users):
+            theirs = await self._patiently(self.store.reviews_of_user, user)
+            of_users |= {review.id: review for review in theirs if review.position.partition in partitions}
+        items = named.items | {item_point_id(review.item_id) for review in of_users.values()}
         return Stored(
             await self._patiently(self.store.read_items, items),
-            await self._patiently(self.store.read_reviews, reviews),
-            await self._patiently(self.store.read_retractions, reviews),
+            of_users | await self._patiently(self.store.read_reviews, named.reviews),
+            await self._patiently(self.store.read_retractions, named.reviews | of_users.keys()),
+            await self._patiently(self.store.read_forgotten, named.forgotten),
         )
 
     async def _embed(self, lines: list[Line]) -> Mapping[Position, Vector]:
@@ -161,9 +168,10 @@ class Embedder:
         return settle(change, joining, described, found, self.encoder.dim)
 
     # -------------------------------------------------------------------------------------------- writing
-    async def _write_evidence(self, changes: Mapping[str, ItemChange], reviews: list[ReviewPoint]) -> None:
-        retractions = [retraction for change in changes.values() for retraction in change.retractions.values()]
+    async def _write_evidence(self, changes: Changes, reviews: list[ReviewPoint]) -> None:
+        retractions = [retraction for change in changes.items.values() for retraction in change.retractions.values()]
         await self._upsert(RETRACTIONS, self.store.write_retractions, retractions)
+        await self._upsert(RETRACTIONS, self.store.write_forgotten, [*changes.forgotten.values()])
         await self._upsert(REVIEWS, self.store.write_reviews, reviews)
 
     async def _write_items(self, changes: Mapping[str, ItemChange], items: Mapping[str, ItemPoint | None]) -> None:

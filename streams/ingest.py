@@ -42,6 +42,10 @@ class Outbox:
         raw = key.encode()
         self.records.setdefault(topic, []).append((partition_of(raw, self.partitions), raw, value, timestamp_ms, []))
 
+    def put_everywhere(self, topic: str, value: bytes, timestamp_ms: int) -> None:
+        """Into every partition, without a key."""
+        self.records.setdefault(topic, []).extend((p, None, value, timestamp_ms, []) for p in range(self.partitions))
+
     def put_raw(self, topic: str, record: OutRecord) -> None:
         self.records.setdefault(topic, []).append(record)
 
@@ -86,7 +90,9 @@ class Ingest:
             origin = f"{topic}/{record.partition}/{record.offset}"
             line = Interaction.of(event, origin=origin, received_ms=record.timestamp)
             outbox.put("interactions", line.user_id, events.encode(line), record.timestamp)
-            if not isinstance(event, Erasure) and (said := text_of(event)) is not None:
+            if isinstance(event, Erasure):
+                outbox.put_everywhere("item-texts", events.encode(erased_text(event)), record.timestamp)
+            elif (said := text_of(event)) is not None:
                 outbox.put("item-texts", event.item_id, events.encode(said), record.timestamp)
 
     def _decode(self, topic: str, record: ConsumerRecord, now_ms: int) -> Taken | Refusal | None:
@@ -135,6 +141,13 @@ def text_of(event: Click | Purchase | Review) -> ItemText | None:
         text=text,
         retracts=event.retracts,
     )
+
+
+def erased_text(event: Erasure) -> ItemText:
+    """What the embedder has to know of a person who is to be forgotten."""
+    return ItemText(
+        kind="erasure", source_id=event.request_id, item_id="", user_id=event.user_id, timestamp_ms=event.timestamp_ms
+    )  # fmt: skip
 
 
 def description(item: Item, timestamp_ms: int) -> ItemText:

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 
 from models import Recommender, events
 from models.attribution import RecentIds, ServedLists
-from models.events import Interaction, Item, ItemVector, RecommendationList, ReviewVector
+from models.events import CausedBy, Interaction, Item, ItemVector, RecommendationList, ReviewVector
 from models.fold import check
 from models.kept import Kept, Saved, Value
 from models.snapshot import fingerprint
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _interaction = msgspec.json.Decoder(Interaction).decode
 _vector = msgspec.json.Decoder(ItemVector).decode
 _words = msgspec.json.Decoder(ReviewVector).decode
+_cause = msgspec.json.Decoder(CausedBy).decode
 _list = msgspec.json.Decoder(RecommendationList).decode
 
 
@@ -67,7 +68,7 @@ class Learner(Kept):
     """The model and the served lists of this process, and how each topic's records change them.
 
     Attributes:
-        newest: the last interaction that changed the model: the cause of the strangers' list.
+        newest: the last event that changed the model: the cause of the strangers' list.
         erasures: how many people were forgotten, ever.
     """
 
@@ -77,7 +78,7 @@ class Learner(Kept):
         self.settings, self.metrics = settings, metrics
         self.model = Recommender(settings.model)
         self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
-        self.newest: Interaction | None = None
+        self.newest: CausedBy | None = None
         self.erasures = 0
         self._budget = Budget(settings.training_per_s)
         self._repeated = RecentIds()  # places in the log that changed nothing
@@ -105,7 +106,7 @@ class Learner(Kept):
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
             if self.model.learn(line, train=self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
-                self.newest = line
+                self.newest = CausedBy(event_id=line.event_id, timestamp_ms=line.timestamp_ms)
                 self.erasures += line.kind == "erasure"
                 if self.quality is not None and tests is not None:
                     self.quality.count(tests)
@@ -179,7 +180,7 @@ class Learner(Kept):
 
     def restore(self, saved: Mapping[str, Value]) -> None:
         super().restore(saved)
-        self.newest = _interaction(self.newest) if isinstance(self.newest, str) else None
+        self.newest = _cause(self.newest) if isinstance(self.newest, str) else None
 
     def become(self, saved: Mapping[str, Value]) -> None:
         """Take a snapshot over, all of it or, raising `Misfit`, nothing."""

@@ -106,9 +106,11 @@ class Recommend:
         return lines
 
     def _causes(self, lines: list[tuple[Interaction, ConsumerRecord]]) -> list[Cause]:
-        """The newest line of each user, in the order of the log."""
+        """The newest line of each user, in the order of the log. What comes late about the forgotten causes nothing."""
         newest: dict[str, Cause] = {}
         for line, record in lines:
+            if line.kind != "erasure" and self.learner.model.is_forgotten(line.user_id, line.timestamp_ms):
+                continue
             newest.pop(line.user_id, None)
             newest[line.user_id] = Cause(line, record.partition, record.offset)
         return list(newest.values())
@@ -151,7 +153,9 @@ class Recommend:
         ordered = await language.reorder(asked, self.settings.list_size)
         return [(cause, items) for (cause, _), items in zip(made, ordered, strict=True)]
 
-    def _list(self, user_id: str, cause: Interaction, offset: int, items: list[Recommended]) -> RecommendationList:
+    def _list(
+        self, user_id: str, cause: Interaction | CausedBy, offset: int, items: list[Recommended]
+    ) -> RecommendationList:  # fmt: skip
         return RecommendationList(
             user_id=user_id,
             list_id=list_id(user_id, cause.event_id),

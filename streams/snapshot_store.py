@@ -22,8 +22,6 @@ from streams import clock
 log = logging.getLogger(__name__)
 
 GENERATIONS: Final = 2
-ABANDONED_MS: Final = 24 * 3_600_000
-"""Snapshots that fit no worker writing here are dropped at this age: somebody with other settings may still use them."""
 _NAME: Final = re.compile(r"^(\d{20})-e(\d{9})-(\d{13})-([0-9a-f]{8})-([0-9a-f]{8})\.snapshot$")
 _UNFINISHED: Final = ".part"
 _UNFINISHED_S: Final = 1800.0
@@ -62,11 +60,15 @@ def _names(files: Iterable[str]) -> list[Name]:
     return sorted((name for name in map(Name.parse, files) if name is not None), reverse=True)
 
 
-def _superfluous(names: list[Name], latest: Name) -> list[Name]:
+def abandoned(names: list[Name], fit: str, before_ms: int) -> list[Name]:
+    """Those of other folds that nobody has renewed since then: no worker with other settings is at work here."""
+    return [name for name in names if name.fit != fit and name.taken_ms < before_ms]
+
+
+def _superfluous(names: list[Name], latest: Name, before_ms: int) -> list[Name]:
     """What may go now that `latest` has been written."""
     alike = [name for name in names if name.fit == latest.fit]
-    abandoned = [n for n in names if n.fit != latest.fit and latest.taken_ms - n.taken_ms > ABANDONED_MS]
-    return alike[GENERATIONS:] + abandoned
+    return alike[GENERATIONS:] + abandoned(names, latest.fit, before_ms)
 
 
 class LocalStore:
@@ -108,9 +110,10 @@ class LocalStore:
         self.path(name).rename(aside)
         return aside
 
-    def prune(self, latest: Name) -> None:
-        """Keep the two furthest like `latest`; drop older ones, and what was set aside or left unfinished before both."""
-        for name in _superfluous(self.names(), latest):
+    def prune(self, latest: Name, before_ms: int) -> None:
+        """Keep the two furthest like `latest`. Drop older ones, what was set aside or left unfinished before both, and snapshots
+        of other folds made before that time."""
+        for name in _superfluous(self.names(), latest, before_ms):
             self._drop(self.path(name))
         kept = [name for name in self.names() if name.fit == latest.fit]
         if len(kept) < GENERATIONS:
@@ -166,13 +169,13 @@ class SharedStore:
             return []
         return _names(str(path).rsplit("/", 1)[-1] for path in self._files.ls(self._root, detail=False))
 
-    def put(self, name: Name, local: Path) -> None:
-        """Copy a snapshot there, whole or not at all, and keep the two furthest."""
+    def put(self, name: Name, local: Path, before_ms: int) -> None:
+        """Copy a snapshot there, whole or not at all, and prune as `LocalStore.prune`."""
         self._files.makedirs(self._root, exist_ok=True)
         unfinished = self._path(f"{name}{_UNFINISHED}")
         self._files.put_file(str(local), unfinished)
         self._files.mv(unfinished, self._path(str(name)))
-        for old in _superfluous(self.names(), name):
+        for old in _superfluous(self.names(), name, before_ms):
             with contextlib.suppress(FileNotFoundError):  # another worker was faster
                 self._files.rm_file(self._path(str(old)))
 

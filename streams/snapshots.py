@@ -38,11 +38,13 @@ from streams.forked import SUPPORTED, ChildFailed, Forked
 from streams.metrics import Metrics
 from streams.replica import Extent, Positions
 from streams.settings import Settings
-from streams.snapshot_store import LocalStore, Name, SharedStore
+from streams.snapshot_store import LocalStore, Name, SharedStore, abandoned
 
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
+ABANDONED: Final = 3
+"""Intervals after which a snapshot of another fold is dropped."""
 PATIENCE_S: Final = 900.0
 """For a child that writes: 10 GB on a slow disk."""
 TOMBSTONE_DAYS: Final = 6
@@ -79,6 +81,7 @@ class Snapshots:
         self.local = LocalStore(directory(settings))
         self.shared = SharedStore(f"{settings.snapshot_share.rstrip('/')}/{self.log_topic}") if settings.snapshot_share else None
         self.fit = _short(msgspec.json.encode([state.shaping(), extent.ids], order="sorted"))
+        self._reaches: dict[Name, Positions] = {}  # of the snapshots on disk, as far as somebody asked
         self._taken_records = 0  # in the newest snapshot of this process
         self._taken_s = time.monotonic()
 
@@ -208,7 +211,9 @@ class Snapshots:
             return True
         if time.monotonic() - self._taken_s < self.settings.snapshot_interval_s:
             return False
-        return since > 0 or any(name.fit == self.fit and name.erasures < self.state.erasures for name in self.local.names())
+        names = self.local.names()
+        forgotten = any(name.fit == self.fit and name.erasures < self.state.erasures for name in names)
+        return since > 0 or forgotten or bool(abandoned(names, self.fit, self._abandoned_ms))
 
     async def take(self) -> None:
         """Make one now. Never raises for what a disk does."""
@@ -229,6 +234,19 @@ class Snapshots:
             return
         if self.shared is not None:
             await asyncio.to_thread(self._share, name)
+
+    def reach(self) -> Positions | None:
+        """The offsets of the snapshot on disk that reaches least far; None: there is none."""
+        names = self.local.names()
+        self._reaches = {name: self._reaches[name] if name in self._reaches else self._reach_of(name) for name in names}
+        return self._reaches[min(names)] if names else None
+
+    def _reach_of(self, name: Name) -> Positions:
+        try:
+            with self.local.open(name) as (file, _):
+                return positions_of(snapshot.read_meta(file.readinto))
+        except (OSError, Damaged):
+            return {}
 
     def finish(self) -> None:
         """One last time, after everything has stopped."""
@@ -253,7 +271,7 @@ class Snapshots:
         return name, lambda: self.local.write(name, snapshot.frames(meta, saved()))
 
     def _written(self, name: Name, pause_s: float, seconds: float) -> None:
-        self.local.prune(name)
+        self.local.prune(name, self._abandoned_ms)
         size = self.local.path(name).stat().st_size
         self._taken_records = name.records
         self.metrics.snapshots["written"].inc()
@@ -270,10 +288,15 @@ class Snapshots:
             there = [n for n in self.shared.names() if n.fit == self.fit]
             lately = any(name.taken_ms - n.taken_ms < self.settings.snapshot_interval_s * 1000 for n in there)
             if not lately or any(n.erasures < name.erasures for n in there):
-                self.shared.put(name, self.local.path(name))
+                self.shared.put(name, self.local.path(name), self._abandoned_ms)
                 self.metrics.snapshots["shared"].inc()
         except Exception as problem:  # of a file system of whatever kind
             self._failed(f"could not be put to {self.shared.url}", problem)
+
+    @property
+    def _abandoned_ms(self) -> int:
+        """Snapshots of other folds that are older belong to nobody: whoever is at work renews them every interval."""
+        return clock.now_ms() - int(ABANDONED * self.settings.snapshot_interval_s * 1000)
 
     def _failed(self, what: str, problem: Exception) -> None:
         self.metrics.snapshots["failed"].inc()

@@ -1,23 +1,25 @@
 """What lines of `item-texts` do to the text memory: a pure fold from the lines and what is stored to what has to be written.
 
 A review counts if it was said (its first copy holds) and never retracted, in whatever order the two arrive; the newest
-description holds. So the state is a function of the log alone, however it was cut into batches and however often its end
-was replayed:
+description holds. An erasure takes back what the person has said in its partition before it, and keeps out what comes behind it
+from a time until the request. So the state is a function of the log alone, however it was cut into batches and however often
+its end was replayed:
 
 * An item's point carries the position of the last line that changed it. A line it covers has been applied to the mean.
 * A review's point carries the position of its line. There with this very position and not covered by the item: an earlier attempt
   was interrupted between the two writes, and the review still has to join the mean. There with another position: a copy.
 * A retraction is remembered. Only points that are in the mean are taken out of it, and only once.
 
-The writes that follow have an order that keeps this true at every interruption: retractions, reviews, items, and only then
-the deletion of reviews, because a review that left the mean must be found until it has.
+The writes that follow have an order that keeps this true at every interruption: retractions, reviews, items, publication, and
+only then the deletion of reviews: one that left the mean must be found until it has, and as long as it is found an erasure that
+comes again names its item.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +28,22 @@ from models.events import ItemText, ItemVector
 from streams.text_points import (
     TEXT_CHARS,
     Description,
+    Forgotten,
     ItemPoint,
     Newest,
     Position,
     Retraction,
     ReviewPoint,
     Vector,
+    forgotten_id,
     item_point_id,
     review_id,
     shorten,
     text_digest,
 )
 
-KINDS: Final = frozenset({"review", "description", "removal"})
+ERASURE: Final = "erasure"
+KINDS: Final = frozenset({"review", "description", "removal", ERASURE})
 _NO_DIRECTION: Final = 1e-6  # a mean shorter than this is float noise: the texts cancel each other
 
 
@@ -66,6 +71,15 @@ class Line:
             return None
         return review_id(said.item_id, said.retracts)
 
+    @property
+    def forgotten(self) -> str:
+        """The point id of what is remembered of the person's erasure."""
+        return forgotten_id(self.position.partition, self.text.user_id or "")
+
+    def erases(self, user_id: str | None, said: Position) -> bool:
+        """Whether this erasure takes back what was said there: by the person, before it, in its partition."""
+        return user_id == self.text.user_id and said.partition == self.position.partition and said.offset < self.position.offset
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -74,6 +88,15 @@ class Stored:
     items: Mapping[str, ItemPoint]  # by item id
     reviews: Mapping[str, ReviewPoint]  # by point id
     retractions: Mapping[str, Retraction]  # by the review's point id
+    forgotten: Mapping[str, Forgotten] = field(default_factory=dict)  # by its point id
+
+
+@dataclass(slots=True)
+class Changes:
+    """What the lines of a batch amount to."""
+
+    items: dict[str, ItemChange] = field(default_factory=dict)  # by item id
+    forgotten: dict[str, Forgotten] = field(default_factory=dict)  # by its point id: to be remembered
 
 
 @dataclass(slots=True)
@@ -107,41 +130,85 @@ class ItemChange:
         return [*self.arrivals.values(), *([self.description] if self.description else [])]
 
 
-def names(lines: Iterable[Line]) -> tuple[set[str], set[str]]:
-    """The point ids of the items and of the reviews that have to be read before `fold`."""
-    items, reviews = set(), set()
+class Named(NamedTuple):
+    """What has to be read before `fold`: point ids, and the users of whom all reviews are needed."""
+
+    items: set[str]
+    reviews: set[str]
+    forgotten: set[str]
+    users: set[str]
+
+
+def names(lines: Iterable[Line]) -> Named:
+    """What the lines name."""
+    named = Named(set(), set(), set(), set())
     for line in lines:
-        items.add(item_point_id(line.text.item_id))
+        if line.text.kind == ERASURE:
+            named.users.add(line.text.user_id or "")
+            named.forgotten.add(line.forgotten)
+            continue
+        named.items.add(item_point_id(line.text.item_id))
         if line.text.kind == "review":
-            reviews.add(line.review)
+            named.reviews.add(line.review)
+            named.forgotten.add(line.forgotten)
         if line.retracted:
-            reviews.add(line.retracted)
-    return items, reviews
+            named.reviews.add(line.retracted)
+    return named
 
 
-def fold(lines: Iterable[Line], stored: Stored) -> dict[str, ItemChange]:
-    """By item id, every item that a line names. The kinds are `KINDS`. Raises `StoreAheadOfLog`."""
-    changes: dict[str, ItemChange] = {}
+def fold(lines: Iterable[Line], stored: Stored) -> Changes:
+    """Every item that a line names or takes something from, and who is to be forgotten. The kinds are `KINDS`.
+
+    Raises `StoreAheadOfLog`.
+    """
+    changes = Changes()
     for line in lines:
-        item_id = line.text.item_id
-        if item_id not in changes:
-            changes[item_id] = ItemChange(item_id, stored.items.get(item_id), line.position)
-        _apply(changes[item_id], line, stored)
+        if line.text.kind == ERASURE:
+            _forget(changes, line, stored)
+        else:
+            _apply(_of_item(changes, line.text.item_id, line, stored), line, stored, changes.forgotten)
     return changes
 
 
-def _apply(change: ItemChange, line: Line, stored: Stored) -> None:
+def _of_item(changes: Changes, item_id: str, line: Line, stored: Stored) -> ItemChange:
+    if item_id not in changes.items:
+        changes.items[item_id] = ItemChange(item_id, stored.items.get(item_id), line.position)
+    change = changes.items[item_id]
     change.position = line.position
+    return change
+
+
+def _forget(changes: Changes, line: Line, stored: Stored) -> None:
+    """Take back what the person has said before this line, in the store or in this batch."""
+    known = changes.forgotten.get(line.forgotten) or stored.forgotten.get(line.forgotten)
+    until_ms = max(line.text.timestamp_ms, known.until_ms if known else 0)
+    changes.forgotten[line.forgotten] = Forgotten(line.forgotten, until_ms)
+    for review in stored.reviews.values():
+        if line.erases(review.user_id, review.position):
+            _retract(_of_item(changes, review.item_id, line, stored), line, review.id, stored)
+    for change in [*changes.items.values()]:
+        for point in [point for point, said in change.arrivals.items() if line.erases(said.text.user_id, said.position)]:
+            _retract(_of_item(changes, change.item_id, line, stored), line, point, stored)
+
+
+def _apply(change: ItemChange, line: Line, stored: Stored, forgotten: Mapping[str, Forgotten]) -> None:
     covered = change.before is not None and change.before.position.covers(line.position)
     if line.retracted:
         _retract(change, line, line.retracted, stored)
     match line.text.kind:
+        case "review" if _is_kept_out(line, forgotten) or _is_kept_out(line, stored.forgotten):
+            change.copies += 1
         case "review":
             _add(change, line, covered, stored)
         case "description":
             _describe(change, line if line.text.text.strip() else None, covered)
         case "removal" if not line.retracted:
             _describe(change, None, covered)
+
+
+def _is_kept_out(line: Line, forgotten: Mapping[str, Forgotten]) -> bool:
+    known = forgotten.get(line.forgotten)
+    return known is not None and line.text.timestamp_ms <= known.until_ms
 
 
 def _add(change: ItemChange, line: Line, covered: bool, stored: Stored) -> None:
@@ -277,8 +344,3 @@ def item_vector(item_id: str, point: ItemPoint | None, model: str) -> ItemVector
         model=model,
         snippet=point.newest.snippet if point.newest else "",
     )
-
-
-def removals(reviews: Iterable[ReviewPoint]) -> list[ItemText]:
-    """The lines that, published to `item-texts` under their item's key, make the embedder forget these reviews exactly."""
-    return [ItemText(kind="removal", source_id=f"forget:{r.source_id}", item_id=r.item_id, retracts=r.source_id) for r in reviews]

@@ -1,7 +1,7 @@
-"""What the text memory holds: reviews, items and retractions, their ids and how they look as Qdrant points.
+"""What the text memory holds: reviews, items, retractions and whom it must forget, their ids and how they look in Qdrant.
 
-Ids are uuid5 of item and source id. The item is part of a review's id, so that everything about an item (its reviews,
-retractions, mean) is decided by the lines of its own partition, whose reader is the only writer.
+Ids are uuid5 of item and source id, or of a person and a partition. The item is part of a review's id, so that everything about
+an item (its reviews, retractions, mean) is decided by the lines of its own partition, whose reader is the only writer.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Position(NamedTuple):
 
 def review_id(item_id: str, source_id: str) -> str:
     return str(uuid5(_NAMESPACE, f"review\0{item_id}\0{source_id}"))
+
+
+def forgotten_id(partition: int, user_id: str) -> str:
+    return str(uuid5(_NAMESPACE, f"forgotten\0{partition}\0{user_id}"))
 
 
 def item_point_id(item_id: str) -> str:
@@ -182,3 +186,21 @@ class Retraction:
     @classmethod
     def of(cls, point_id: str, payload: dict[str, Any]) -> Retraction:
         return cls(point_id, payload["item_id"], Position(payload["partition"], payload["offset"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a person has said until `until_ms` (event time) in one partition of `item-texts` stays away, even if it comes late.
+
+    Holds no person; the id is a hash.
+    """
+
+    id: str
+    until_ms: int
+
+    def payload(self) -> dict[str, Any]:
+        return {"until_ms": self.until_ms}
+
+    @classmethod
+    def of(cls, point_id: str, payload: dict[str, Any]) -> Forgotten:
+        return cls(point_id, payload["until_ms"])

@@ -31,10 +31,13 @@ ITEM_VECTORS: Final = "item-vectors"
 REVIEW_VECTORS: Final = "review-vectors"
 RECOMMENDATIONS: Final = "recommendations"
 DEAD_LETTERS: Final = "dead-letters"
+WORKERS: Final = "workers"
 
 INPUTS: Final = (CLICKS, PURCHASES, REVIEWS, IMPRESSIONS, ITEMS, ERASURES)
 COMPACTED: Final = (ITEMS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS)
-ALL: Final = (*INPUTS, INTERACTIONS, ITEM_TEXTS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS, DEAD_LETTERS)
+PASSING: Final = (WORKERS,)
+"""Compacted, and what is a day old goes: of interest only as long as somebody says it."""
+ALL: Final = (*INPUTS, INTERACTIONS, ITEM_TEXTS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS, DEAD_LETTERS, *PASSING)
 
 UNLIMITED: Final = -1
 DAY_MS: Final = 86_400_000
@@ -119,6 +122,8 @@ def specs(
         if name in COMPACTED:
             config |= {"cleanup.policy": "compact", "max.compaction.lag.ms": str(compaction_lag_ms)}
             config |= {"delete.retention.ms": str(TOMBSTONES_MS)}  # a replica that goes on from a snapshot must meet tombstones
+        elif name in PASSING:
+            config |= {"cleanup.policy": "compact,delete", "retention.ms": str(DAY_MS)}
         else:
             config |= {"cleanup.policy": "delete", "retention.ms": str(retention.get(name, input_retention_ms))}
         found.append(TopicSpec(name=prefix + name, partitions=partitions, replication=replication, config=config))

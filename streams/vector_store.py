@@ -1,10 +1,11 @@
 """The text memory in Qdrant, embedded in a directory or on a server, through the same client and the same code.
 
 Three collections (see `text_points`): `reviews`, a point per review; `items`, a point per item with the named vectors `mean` and
-`description`; `retractions`, a point per review that was taken back. Every call runs on one worker thread of the store: the
-embedded engine is not thread-safe. Only `near`, which needs a server, has a thread of its own, so that a question never queues
-behind a write. Writes wait until they are durable (`wait=True`) and are idempotent; an item is only ever replaced by a state that
-has seen more of its partition.
+`description`; `retractions`, a point per review that was taken back, and per person and partition to be forgotten. Every call
+runs on one worker thread of the store: the embedded engine is not thread-safe. Only `near`, which needs a server, has a thread of
+its own, so that a question never queues behind a write.
+Writes wait until they are durable (`wait=True`) and are idempotent; an item is only ever replaced by a state that has seen more
+of its partition.
 
 The store never retries. What passes by itself is `VectorStoreUnavailable`, and the caller decides how long to wait.
 """
@@ -37,7 +38,7 @@ from streams.qdrant_access import (
     printable,
     translated,
 )
-from streams.text_points import DESCRIPTION, MEAN, ItemPoint, Newest, Position, Retraction, ReviewPoint
+from streams.text_points import DESCRIPTION, MEAN, Forgotten, ItemPoint, Newest, Position, Retraction, ReviewPoint
 
 __all__ = [
     "COLLECTIONS",
@@ -173,6 +174,11 @@ class VectorStore:
         records = await self._run("reading retractions", self._retrieve, RETRACTIONS, ids)
         return {str(r.id): Retraction.of(str(r.id), r.payload) for r in records}
 
+    async def read_forgotten(self, ids: Collection[str]) -> dict[str, Forgotten]:
+        """Those of the point ids of people to be forgotten that exist, by point id."""
+        records = await self._run("reading who is forgotten", self._retrieve, RETRACTIONS, ids)
+        return {str(r.id): Forgotten.of(str(r.id), r.payload) for r in records}
+
     def _retrieve(self, client: QdrantClient, name: str, ids: Collection[str]) -> list[Any]:
         found: list[Any] = []
         for part in _parts(sorted(set(ids))):
@@ -258,6 +264,11 @@ class VectorStore:
         points = [models.PointStruct(id=r.id, vector=[1.0], payload=r.payload()) for r in retractions]
         await self._run("writing retractions", self._upsert, RETRACTIONS, points)
 
+    async def write_forgotten(self, forgotten: Sequence[Forgotten]) -> None:
+        """Remember who is to be forgotten."""
+        points = [models.PointStruct(id=f.id, vector=[1.0], payload=f.payload()) for f in forgotten]
+        await self._run("writing who is forgotten", self._upsert, RETRACTIONS, points)
+
     async def write_reviews(self, reviews: Sequence[ReviewPoint]) -> None:
         """Write reviews; of two with the same id the later one in the sequence is kept."""
         for review in reviews:
@@ -317,22 +328,6 @@ class VectorStore:
         unless_ahead = _unless_ahead(position._asdict())
         doomed = models.Filter(must=[models.HasIdCondition(has_id=[item_point])], must_not=unless_ahead.must_not)
         client.delete(self._collections[ITEMS], models.FilterSelector(filter=doomed), wait=True)
-
-    async def delete_user(self, user_id: str) -> list[ReviewPoint]:
-        """Delete all reviews of a user for good (redelivered copies stay away) and return them.
-
-        The items' means still hold what they said. To have that taken back, too, and exactly, even when a process dies in
-        between, publish the lines that `embed.removals` makes of `reviews_of_user` instead: the embedder does the rest.
-        """
-        return await self._run("deleting a user's reviews", self._delete_user, user_id)
-
-    def _delete_user(self, client: QdrantClient, user_id: str) -> list[ReviewPoint]:
-        reviews = self._reviews_of_user(client, user_id)
-        retractions = [Retraction(r.id, r.item_id, r.position) for r in reviews]
-        points = [models.PointStruct(id=r.id, vector=[1.0], payload=r.payload()) for r in retractions]
-        self._upsert(client, RETRACTIONS, points)
-        self._delete(client, REVIEWS, [r.id for r in reviews])
-        return reviews
 
     # -------------------------------------------------------------------------------------------- threads and errors
     async def _run(self, what: str, call: Callable[..., T], *arguments: Any, executor: ThreadPoolExecutor | None = None) -> T:

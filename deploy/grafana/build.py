@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Final
 
-from deploy.grafana.overview import overview
+from deploy.grafana.boards import boards
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
 
 
 def rendered() -> dict[Path, str]:
     """File -> text of each dashboard."""
-    return {FOLDER / "overview.json": json.dumps(overview(), indent=2, ensure_ascii=False) + "\n"}
+    return {FOLDER / f"{name}.json": json.dumps(board, indent=2, ensure_ascii=False) + "\n" for name, board in boards().items()}
 
 
 def main() -> None:

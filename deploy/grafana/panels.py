@@ -57,13 +57,18 @@ class Row:
     panels: Sequence[Panel] = field(default_factory=tuple)
 
 
-def dashboard(*, uid: str, title: str, description: str, tags: Sequence[str], rows: Sequence[Row]) -> Json:
-    """The whole dashboard, as provisioned: not editable, the last hour, refreshed every ten seconds."""
+TAG: Final = "freshet"
+"""Of every dashboard of ours; they link to each other by it."""
+
+
+def dashboard(*, uid: str, title: str, description: str, rows: Sequence[Row]) -> Json:
+    """The whole dashboard, as provisioned: not editable, the last hour, refreshed every ten seconds; with links to the others and
+    marks where processes started and partitions were dealt out anew."""
     return {
         "uid": uid,
         "title": title,
         "description": description,
-        "tags": list(tags),
+        "tags": [TAG],
         "schemaVersion": 39,
         "version": 1,
         "editable": False,
@@ -74,9 +79,49 @@ def dashboard(*, uid: str, title: str, description: str, tags: Sequence[str], ro
         "templating": {
             "list": [_datasource_variable(), _variable("job", "freshet_ready"), _variable("instance", _of_job("freshet_ready"))]
         },
-        "annotations": {"list": []},
-        "links": [],
+        "annotations": {"list": [_restarts(), _rebalances()]},
+        "links": [_links()],
         "panels": _layout(rows),
+    }
+
+
+def _restarts() -> Json:
+    return _annotation("Starts", "orange", f"changes(process_start_time_seconds{{{SELECT}}}[1m]) > 0", "{{job}} started")
+
+
+def _rebalances() -> Json:
+    query = f"increase(freshet_rebalance_seconds_count{{{SELECT}}}[1m]) > 0"
+    return _annotation("Rebalances", "purple", query, "{{job}}: partitions dealt out anew")
+
+
+def _annotation(name: str, color: str, expr: str, title: str) -> Json:
+    """A mark wherever the query has a value. A fixed range: a mark is as wide as it, whatever the zoom."""
+    return {
+        "name": name,
+        "datasource": DATASOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": color,
+        "target": {"expr": expr, "interval": "15s", "refId": "Anno"},
+        "titleFormat": title,
+        "textFormat": "{{instance}}",
+        "tagKeys": "job",
+        "useValueForTime": False,
+    }
+
+
+def _links() -> Json:
+    return {
+        "type": "dashboards",
+        "title": "Freshet",
+        "tags": [TAG],
+        "asDropdown": False,
+        "includeVars": True,
+        "keepTime": True,
+        "targetBlank": False,
+        "icon": "external link",
+        "tooltip": "",
+        "url": "",
     }
 
 

@@ -14,6 +14,11 @@ def rate(metric: str, by: str, matchers: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{SELECT}{', ' + matchers if matchers else ''}}}{RATE}))"
 
 
+def total(metric: str) -> str:
+    """Events per second of a counter, over everything."""
+    return f"sum(rate({metric}{{{SELECT}}}{RATE}))"
+
+
 def quantile(q: float, histogram: str, by: str = "", matchers: str = "") -> str:
     """A quantile of a histogram over all instances."""
     labels = f"{by}, le" if by else "le"

@@ -145,7 +145,7 @@ CASES = [
     Case("FreshetFlowBurnsFast", 10, {'up{job="qdrant", instance="q"}': "1x20"}, JOB, "100%"),
     Case("FreshetFlowBurnsFast", 10, worked("2x5000"), JOB, "50%"),
     Case("FreshetFlowBurnsFast", 10, worked("4x5000", ready="0x20"), JOB, "100%"),
-    Case("FreshetFlowBurnsFast", 10, worked("4x5000", lag="9x20", batches="7x20"), JOB, "100%"),
+    Case("FreshetFlowBurnsFast", 10, worked("4x5000", lag="9x20", batches="7x20"), JOB, "90.91%"),
     Case("FreshetFlowBurnsFast", 90, worked("4x5000", lag="9x100")),
     Case("FreshetFlowBurnsFast", 10, worked("4x5000", batches="7x20")),
     Case("FreshetFlowBurnsFast", 125, worked("4x120 2 4x100")),
@@ -190,4 +190,48 @@ CASES = [
     Case("FreshetAttributionLost", 90, clicks("7x100", "0+10x100"), JOB),
     Case("FreshetAttributionLost", 90, clicks("0+1x100", "0+10x100")),
     Case("FreshetAttributionLost", 90, clicks("0x100", "0+1x100")),
+]  # fmt: skip
+
+
+def shares(origin: str, position: str, clicked: int, shown: int, arm: str = "a") -> dict[str, str]:
+    """Items of closed cohorts a minute."""
+    labels = f'{WORKER}, arm="{arm}", position="{position}", origin="{origin}"'
+    return {
+        f"freshet_cohort_clicked_total{{{labels}}}": f"0+{clicked}x100",
+        f"freshet_cohort_shown_total{{{labels}}}": f"0+{shown}x100",
+    }
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Samples of a recorded series at `minute`: labels -> value."""
+
+    record: str
+    minute: int
+    series: dict[str, str]
+    samples: dict[tuple[tuple[str, str], ...], float]
+
+
+def of(**labels: str) -> tuple[tuple[str, str], ...]:
+    return tuple({**JOB, **labels}.items())
+
+
+BOTH = shares("platform", "1", 30, 100) | shares("served", "1", 10, 100) | shares("served", "2-3", 5, 100)
+RECORDED = [
+    # the platform's word where an arm has it, else what was served; never both
+    Recorded("job_arm:freshet_cohort_ctr:ratio_rate1h", 70, BOTH, {of(arm="a"): 0.3}),
+    Recorded("job_arm:freshet_cohort_ctr:ratio_rate1h", 70, shares("served", "1", 10, 100), {of(arm="a"): 0.1}),
+    Recorded("job_arm_position:freshet_cohort_ctr:ratio_rate1h", 70, BOTH, {of(arm="a", position="1"): 0.3}),
+    Recorded(
+        "job_arm_position:freshet_cohort_ctr:ratio_rate1h", 70,
+        shares("platform", "1", 30, 100) | shares("served", "1", 10, 100, arm="b") | shares("served", "2-3", 5, 100, arm="b"),
+        {of(arm="a", position="1"): 0.3, of(arm="b", position="1"): 0.1, of(arm="b", position="2-3"): 0.05},
+    ),
+    Recorded("job:freshet_flow_up:ratio", 10, worked("3x20"), {of(): 0.75}),
+    Recorded("job:freshet_flow_up:ratio", 10, worked("4x20", ready="0x20"), {of(): 0.0}),
+    Recorded("job:freshet_flow_up:ratio", 10, worked("4x20", lag="5x20", batches="7x20"), {of(): 0.0}),
+    Recorded("job:freshet_flow_up:ratio", 10, worked("4x20", lag="5x20"), {of(): 1.0}),
+    Recorded("job:freshet_flow_up:ratio", 2, {'up{job="qdrant", instance="q"}': "1x20"}, {}),
+    Recorded("job:freshet_flow_up:ratio", 10, {'up{job="qdrant", instance="q"}': "1x20"}, {of(): 0.0}),
+    Recorded("job:freshet_freshness_seconds:p99_5m", 10, freshness((20, 0), each=0), {}),
 ]  # fmt: skip

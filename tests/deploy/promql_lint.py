@@ -12,8 +12,14 @@ import promql_parser as promql
 from deploy.inventory import Exported, exported, process
 
 FROM_PROMETHEUS = {"job", "instance"}
-OF_PROMETHEUS = {"up"}
+OF_PROMETHEUS: dict[str, set[str]] = {
+    "up": FROM_PROMETHEUS,
+    "scrape_samples_scraped": FROM_PROMETHEUS,
+    "ALERTS": {"alertname", "alertstate", "severity"},
+}
 COUNTING = {"rate", "increase"}
+IDS = {"user_id", "item_id", "event_id", "list_id", "review_id", "session_id", "offset"}
+"""What must never be a label."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,8 @@ def problems(expr: str, recorded: Mapping[str, set[str]]) -> list[str]:
 
 
 def _labels(name: str, known: Mapping[str, Exported], recorded: Mapping[str, set[str]]) -> set[str]:
-    if name in recorded:
-        return recorded[name]
+    if name in recorded or name in OF_PROMETHEUS:
+        return recorded.get(name) or OF_PROMETHEUS[name]
     own = set(known[name].labels) if name in known else set()
     return own | FROM_PROMETHEUS | ({"le"} if name.endswith("_bucket") else set())
 
@@ -108,7 +114,7 @@ def surviving(node: Any, recorded: Mapping[str, set[str]]) -> set[str]:
     """Labels that the result of a query surely has, besides those nobody knows of."""
     match node:
         case promql.VectorSelector():
-            return _labels(node.name, scraped(), recorded) if node.name not in OF_PROMETHEUS else set(FROM_PROMETHEUS)
+            return _labels(node.name, scraped(), recorded)
         case promql.AggregateExpr():
             return set(node.modifier.labels) if node.modifier is not None else set()
         case promql.BinaryExpr():
@@ -130,7 +136,7 @@ def _selector_problems(one: Selected, known: Mapping[str, Exported], recorded: M
         elif not _possible(one.name, label, operator, value, known):
             yield f"{one.name} never has {label} {operator} {value!r}"
     if one.name in known:
-        counts = known[one.name].kind in ("counter", "histogram")
+        counts = known[one.name].kind in ("counter", "histogram", "summary")
         if counts and one.function not in COUNTING:
             yield f"{one.name} only grows: it belongs into rate or increase, not {one.function}"
         if not counts and one.function in COUNTING:

@@ -13,8 +13,9 @@ import pytest
 from deploy.grafana.build import FOLDER, rendered
 from deploy.grafana.panels import Panel, Query, Row, dashboard
 from deploy.inventory import exported
+from models import Config
 from streams.settings import Settings
-from tests.deploy.promql_lint import everything, problems, scraped, selected, substituted
+from tests.deploy.promql_lint import IDS, problems, selected, substituted, surviving
 from tests.deploy.rule_files import recorded, rules
 
 UNITS = {"reqps", "s", "percentunit", "short", "bytes"}
@@ -61,15 +62,51 @@ def test_queries_obey_the_variables_of_the_dashboard(panel: dict[str, Any]) -> N
     """Every selector is narrowed by job, scraped ones by instance; ranges follow the zoom or are the title's hour."""
     for target in panel["targets"]:
         for one in selected(promql.parse(target["expr"].replace("$__rate_interval", "1m"))):
+            if one.name == "ALERTS":
+                continue  # of all processes, that is what it is there for
             wanted = {("job", "Re", "$job")} | (set() if one.name in recorded() else {("instance", "Re", "$instance")})
             assert wanted <= set(one.matchers), target["expr"]
         ranges = set(re.findall(r"\[(.+?)\]", target["expr"]))
         assert ranges <= {"$__rate_interval"} or (ranges == {"1h"} and "1 h" in panel["title"])
 
 
+@pytest.mark.parametrize("board", [pytest.param(board, id=path.stem) for path, board in boards().items()])
+def test_annotations_mark_starts_and_rebalances(board: dict[str, Any]) -> None:
+    marks = {mark["name"]: mark for mark in board["annotations"]["list"]}
+    assert set(marks) == {"Starts", "Rebalances"}
+    for mark in marks.values():
+        assert mark["datasource"]["uid"] == "${datasource}"
+        assert mark["enable"]
+        expr = mark["target"]["expr"]
+        assert problems(substituted(expr), recorded()) == []
+        used = set(re.findall(r"\{\{(\w+)\}\}", mark["titleFormat"] + mark["textFormat"]))
+        assert used <= surviving(promql.parse(substituted(expr)), recorded())
+
+
+def test_no_label_anywhere_holds_an_id() -> None:
+    """Each person, item, list or event would be a series of its own."""
+    assert {label for metric in exported() for label in metric.labels} & IDS == set()
+    for board in boards().values():
+        assert not re.search(r"\b(" + "|".join(IDS) + r")\b", json.dumps(board["panels"]))
+
+
+@pytest.mark.parametrize("board", [pytest.param(board, id=path.stem) for path, board in boards().items()])
+def test_boards_lead_to_each_other(board: dict[str, Any]) -> None:
+    (link,) = board["links"]
+    assert set(link["tags"]) <= set(board["tags"])
+    assert link["includeVars"]
+    assert link["keepTime"]
+
+
+def test_there_are_four_boards_of_one_folder() -> None:
+    assert {path.stem for path in boards()} == {"overview", "quality", "pipeline", "capacity"}
+    assert len({board["uid"] for board in boards().values()}) == 4
+
+
 @pytest.mark.parametrize("panel", panels())
 def test_descriptions_name_settings_and_alerts_that_exist(panel: dict[str, Any]) -> None:
     known = {f"FRESHET_{field.upper()}" for field in Settings.__struct_fields__}
+    known |= {f"FRESHET_MODEL_{field.upper()}" for field in Config.__struct_fields__}
     alerts = {rule["alert"] for rule in rules("alert")}
     assert set(re.findall(r"\bFRESHET_[A-Z_]+", panel["description"])) <= known
     assert set(re.findall(r"\bFreshet[A-Z]\w+", panel["description"])) <= alerts
@@ -77,12 +114,9 @@ def test_descriptions_name_settings_and_alerts_that_exist(panel: dict[str, Any])
 
 @pytest.mark.parametrize("panel", panels())
 def test_legends_use_labels_that_the_query_keeps(panel: dict[str, Any]) -> None:
-    labels = {series: set(metric.labels) | {"job", "instance"} for series, metric in scraped().items()} | recorded()
     for target in panel["targets"]:
         tree = promql.parse(substituted(target["expr"]))
-        kept = [set(n.modifier.labels if n.modifier else ()) for n in everything(tree) if isinstance(n, promql.AggregateExpr)]
-        available = set().union(*(kept or [labels[one.name] for one in selected(tree)]))
-        assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= available, target["expr"]
+        assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= surviving(tree, recorded()), target["expr"]
 
 
 @pytest.mark.parametrize("board", [pytest.param(board, id=path.stem) for path, board in boards().items()])
@@ -120,8 +154,8 @@ def test_layout_breaks_lines_and_refuses_unknown_kinds() -> None:
     def panel(width: int, kind: str = "stat") -> Panel:
         return Panel(f"p{width}", "d", "s", [Query("up")], kind=kind, width=width, height=4)
 
-    board = dashboard(uid="u", title="t", description="d", tags=[], rows=[Row("a", [panel(16), panel(9)]), Row("b", [panel(24)])])
+    board = dashboard(uid="u", title="t", description="d", rows=[Row("a", [panel(16), panel(9)]), Row("b", [panel(24)])])
     places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in board["panels"]]
     assert places == [(0, 0), (0, 1), (0, 5), (0, 9), (0, 10)]
     with pytest.raises(ValueError, match="no builder"):
-        dashboard(uid="u", title="t", description="d", tags=[], rows=[Row("a", [panel(8, "pie")])])
+        dashboard(uid="u", title="t", description="d", rows=[Row("a", [panel(8, "pie")])])

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deploy.prometheus.build import rendered
-from tests.deploy.alert_cases import CASES, Case
+from tests.deploy.alert_cases import CASES, RECORDED, Case, Recorded
 from tests.deploy.promql_lint import everything, problems, selected, surviving
 from tests.deploy.rule_files import ROOT, groups, recorded, rules
 
@@ -45,7 +45,7 @@ def test_recorded_series_has_the_labels_its_name_says(rule: dict[str, Any]) -> N
     """Every aggregation inside keeps exactly the labels of the level, besides le."""
     level = recorded()[rule["record"]]
     for node in everything(promql.parse(rule["expr"])):
-        if isinstance(node, promql.AggregateExpr):
+        if isinstance(node, promql.AggregateExpr) and node.modifier is not None:  # without: one number, no series
             grouped = set(node.modifier.labels) - {"le"}
             assert grouped == level or grouped < level, f"{rule['record']} groups by {grouped}"
 
@@ -125,6 +125,23 @@ def promtool_case(case: Case) -> dict[str, Any]:
         "evaluation_interval": often,
         "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": [fired]}],
     }
+
+
+@needs_promtool
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: case.record)
+def test_recorded_series_have_the_value_they_should(case: Recorded, tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "under-test", "rules": needed(case.record)}]}))
+    expected = [{"labels": selector(labels), "value": value} for labels, value in case.samples.items()]
+    asked = {"expr": f"round({case.record}, 1e-6)", "eval_time": f"{case.minute}m", "exp_samples": expected}
+    series = [{"series": name, "values": values} for name, values in case.series.items()]
+    tests = [{"interval": "1m", "input_series": series, "promql_expr_test": [asked]}]
+    (tmp_path / "case.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": tests}))
+    done = subprocess.run([PROMTOOL, "test", "rules", "case.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def selector(labels: tuple[tuple[str, str], ...]) -> str:
+    return "{" + ", ".join(f'{label}="{value}"' for label, value in labels) + "}"
 
 
 def filled(text: str, labels: dict[str, str], value: str) -> str:

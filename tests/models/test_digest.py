@@ -98,14 +98,22 @@ def test_ids_cannot_be_moved_into_one_another() -> None:
     assert of([]) == of([])
 
 
-def test_rows_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users and items beyond the first piece count as well."""
-    monkeypatch.setattr(digest, "_USERS", 3)
-    monkeypatch.setattr(digest, "_ITEMS", 2)
-    log = shop(5, users=10, items=9, events=200)
-    by_user: dict[str, list[Change]] = {}
-    for event in log:
-        by_user.setdefault(event.user_id, []).append(event)
-    assert of(list(log)) == of(interleaved(by_user, 3))
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_in_what_pieces_rows_are_looked_at_does_not_show(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[Any] = list(shop(5, users=10, items=9, events=200))
+    whole = of(log)
+    monkeypatch.setattr(digest, "_USERS", rows)
+    monkeypatch.setattr(digest, "_ITEMS", rows)
+    assert of(log) == whole
     for k in range(190, 200):
-        assert of([*log[:k], msgspec.structs.replace(log[k], event_id="another"), *log[k + 1 :]]) != of(list(log))
+        assert of([*log[:k], msgspec.structs.replace(log[k], event_id="another"), *log[k + 1 :]]) != whole
+
+
+def test_users_of_whom_only_tombstones_are_left_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they move others from one piece into the next."""
+    monkeypatch.setattr(digest, "_USERS", 2)
+    log: list[Any] = list(shop(6, users=5, items=5, events=50))
+    gone = [Click(event_id=f"g{k}", user_id=f"u0{k}", item_id="x", timestamp_ms=BEGIN) for k in range(3)]
+    back = [msgspec.structs.replace(event, event_id=f"{event.event_id}r", retracts=event.event_id) for event in gone]
+    assert of([*gone, *log, *back]) == of(log)
+    assert of([*gone, *back]) == of([])

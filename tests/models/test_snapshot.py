@@ -15,9 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models import Config, Recommender, snapshot
+from models import Click, Config, Erasure, Recommender, snapshot
 from models.attribution import RecentIds, ServedLists
 from models.events import CausedBy, Item, ItemVector, RecommendationList, Recommended
+from models.interning import key64
 from models.kept import Kept, Misfit, Saved
 from models.text_ranking import ItemTexts
 from tests.models.state import full_state
@@ -394,3 +395,18 @@ def test_times_are_event_times_and_go_too() -> None:
     for event in shop(9, users=3, items=4, events=30):
         model.learn(event)
     assert restored(model).history.now_ms == model.history.now_ms == BEGIN + 29 * HOUR
+
+
+def test_nothing_of_the_forgotten_lies_about_in_freed_memory() -> None:
+    """Not even the hashes of what they did."""
+    model = Recommender(Config())
+    for k in range(100):
+        model.learn(Click(event_id=f"theirs{k}", user_id="ada", item_id=f"i{k % 30}", timestamp_ms=BEGIN + k))
+        model.learn(Click(event_id=f"his{k}", user_id="bob", item_id=f"i{k % 7}", timestamp_ms=BEGIN + k))
+    theirs = [key64(f"theirs{k}").to_bytes(8, "little") for k in range(100)]
+    before = written(model)
+    assert all(key in before for key in theirs)
+    model.learn(Erasure(request_id="q", user_id="ada", timestamp_ms=BEGIN + 1000))
+    after = written(model)
+    assert not any(key in after for key in theirs)
+    assert key64("his3").to_bytes(8, "little") in after

@@ -14,7 +14,6 @@ from models import Recommender
 from models.events import (
     POPULAR,
     Click,
-    Erasure,
     Impression,
     Interaction,
     Item,
@@ -226,24 +225,3 @@ def test_a_killed_worker_comes_back_to_the_state_of_one_clean_pass(river: Flow) 
     for user in users:
         mine = {event.item_id for _, event in stream if event.user_id == user}
         assert not mine & set(names(lists[user]))
-
-
-def test_a_forgotten_person_leaves_the_model_and_the_output(river: Flow) -> None:
-    worker = river.start()
-    crowd(river)
-    river.send("clicks", click("ada", "a", 1))
-    river.send("clicks", click("ada", "secret", 2))
-    river.list_of("ada")
-    river.send("erasures", Erasure(request_id="q1", user_id="ada", timestamp_ms=now_ms()))
-    until(lambda: "ada" not in river.lists(), "the tombstone of her list")
-    river.settle()
-    river.send("clicks", click("bob", "x", 3))
-    assert "secret" not in names(river.list_of("bob")), "nobody else has ever touched it"
-    river.settle()
-    digest = digest_in(river.stop(worker))
-    clean = Recommender(river.settings.model)
-    for record in river.read("interactions"):
-        line = msgspec.json.decode(record.value, type=Interaction)
-        if line.user_id != "ada":
-            clean.learn(line)
-    assert digest == clean.digest(), "as if she had never been there"

@@ -122,6 +122,12 @@ def test_an_erasure_is_a_line_of_the_log():
     assert (line.kind, line.event_id, line.user_id) == ("erasure", "q", "ada")
 
 
+def test_an_erasure_is_told_to_whoever_embeds_in_every_partition():
+    sent = Sent().handle(record("p.erasures", b"ada", encode(Erasure(request_id="q", user_id="ada", timestamp_ms=9))))
+    assert [(partition, key) for partition, key, *_ in sent.records["item-texts"]] == [(p, None) for p in range(4)]
+    assert {(t.kind, t.source_id, t.user_id, t.timestamp_ms) for t in sent.texts()} == {("erasure", "q", "ada", 9)}
+
+
 def test_a_bad_message_goes_aside_whole_and_its_neighbours_pass():
     good = encode(Click(event_id="c", **BASE))
     bad = b'\xff{"event_id"'

@@ -305,7 +305,9 @@ def test_after_a_rebuild_the_new_snapshots_count_and_the_old_go_in_time(tmp_path
     assert [Name.parse(path.name).records for path in worker.files] == [60, 70, 300]  # type: ignore[union-attr]
     assert Replicated(tmp_path, model=other).restore() == 70
     now = clock.now_ms()
-    monkeypatch.setattr(clock, "now_ms", lambda: now + 25 * HOUR)
+    monkeypatch.setattr(clock, "now_ms", lambda: now + HOUR)
+    worker.an_interval_later()
+    assert worker.snapshots.due(), "although nothing else has changed"
     worker.fold(80).take()
     assert [Name.parse(path.name).records for path in worker.files] == [70, 80]  # type: ignore[union-attr]
 

@@ -21,11 +21,13 @@ from qdrant_client import QdrantClient
 
 from streams.text_points import (
     Description,
+    Forgotten,
     ItemPoint,
     Newest,
     Position,
     Retraction,
     ReviewPoint,
+    forgotten_id,
     item_point_id,
     review_id,
     shorten,
@@ -213,21 +215,30 @@ def test_the_newest_review_has_words_and_is_not_excluded(opener: Opener) -> None
     run(main())
 
 
-def test_a_user_is_forgotten_and_stays_away(opener: Opener) -> None:
+def test_all_reviews_of_a_user_are_found(opener: Opener) -> None:
     async def main() -> None:
         theirs = [review(f"a{i}", item=f"i{i}", user="ada", offset=i) for i in range(300)]  # more than one page
         others = [review(f"b{i}", user="bob", offset=i) for i in range(3)]
         async with opened(opener) as store:
             await store.write_reviews(theirs + others)
             assert {r.id for r in await store.reviews_of_user("ada")} == {r.id for r in theirs}
-            removed = {r.id: r for r in await store.delete_user("ada")}
-            assert set(removed) == {r.id for r in theirs}
-            np.testing.assert_allclose(removed[theirs[7].id].vector, theirs[7].vector, atol=1e-6)
-            assert await store.counts() == {"reviews": 3, "items": 0, "retractions": 300}
-            assert len(await store.read_retractions([r.id for r in theirs])) == 300
-            assert await store.delete_user("ada") == []
-            await store.delete_reviews([others[0].id, theirs[0].id])  # one that is there, one that is not
-            assert (await store.counts())["reviews"] == 2
+            found = {r.id: r for r in await store.reviews_of_user("ada")}
+            np.testing.assert_allclose(found[theirs[7].id].vector, theirs[7].vector, atol=1e-6)
+            await store.delete_reviews([others[0].id, theirs[0].id, "00000000-0000-0000-0000-000000000000"])  # one is not there
+            assert await store.counts() == {"reviews": 301, "items": 0, "retractions": 0}
+
+    run(main())
+
+
+def test_who_is_forgotten_is_remembered_without_a_name(opener: Opener) -> None:
+    async def main() -> None:
+        gone = [Forgotten(forgotten_id(p, "ada"), 1000 + p) for p in range(3)]
+        async with opened(opener) as store:
+            await store.write_forgotten(gone)
+            await store.write_forgotten([Forgotten(gone[0].id, 2000)])
+            found = await store.read_forgotten([*(f.id for f in gone), forgotten_id(0, "bob")])
+            assert {f.id: f.until_ms for f in found.values()} == {gone[0].id: 2000, gone[1].id: 1001, gone[2].id: 1002}
+            assert await store.counts() == {"reviews": 0, "items": 0, "retractions": 3}
 
     run(main())
 

@@ -12,8 +12,8 @@ SNAPSHOTS: Final = Row(
     (
         Panel(
             "Snapshots by outcome",
-            "Written every FRESHET_SNAPSHOT_INTERVAL_S while events come. Failed: the worker's log says why, mostly a full disk; "
-            "the older ones stand. Damaged: found at a start and set aside.",
+            "Written every FRESHET_SNAPSHOT_INTERVAL_S while events come. Failed: the worker's log says why, mostly a "
+            "full disk; the older ones stand. Damaged: found at a start and set aside.",
             "reqps",
             [Query(rate("freshet_snapshots_total", "outcome"), "{{outcome}}")],
             width=6,
