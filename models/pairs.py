@@ -135,7 +135,7 @@ def _grow(data: Array, rows: Array, free: Array, i: int) -> bool:
     start = take(free, len(data), size_class)
     if start < 0:
         return False
-    wider = 2 << size_class
+    wider = max(4, 2 * cap)
     for k in range(start, start + wider):
         data[k].item = 0
         data[k].count = 0

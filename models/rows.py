@@ -1,11 +1,13 @@
-"""Rows of variable capacity in one pool: memory follows use, growth is by doubling, freed blocks are used again.
+"""Rows of variable capacity in one pool: memory follows use, freed blocks are used again.
 
 A pool is three arrays, which is also how kernels take it:
 
 - `data`: the cells of all rows, any dtype;
-- `rows`: per row `start`, `cap` (0 or a power of two >= 4), `size` (cells in use);
-- `free`: `free[0, 0]` is the end of the used part of `data`, `free[0, 1]` the length of the longest list of free blocks so far;
-  for size class c (capacity 2**(c + 1)) `free[c, 0]` is the number of free blocks and `free[c, 1:]` their starts.
+- `rows`: per row `start`, `cap` (0 or one of 4, 6, 8, 12, 16, 24 ...), `size` (cells in use);
+- `free`: `free[0, 0]` is the end of the used part of `data`, `free[0, 1]` the cells before it that are in no list; for size class
+  c (capacity `cells_of(c)`) `free[c, 0]` is the number of free blocks and `free[c, 1:]` their starts.
+
+Where `data` is too short, it is doubled; where an eighth of it lies in free blocks, all rows are moved together as well.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from models.kernel import kernel
 Array = npt.NDArray[Any]
 
 ROW: Final = np.dtype([("start", "<i8"), ("cap", "<i4"), ("size", "<i4")])
-CLASSES: Final = 20
+CLASSES: Final = 39
 """Capacities 4 .. 2**21."""
-_SPARE: Final = 2048
-"""Blocks that one kernel call may give back before the lists of free blocks are looked at again."""
+LISTED: Final = 32_768
+"""Free blocks of one size class that are remembered; others are found again when rows are moved together."""
 
 
 def grown(array: Array, length: int, bound: int | None = None) -> Array:
@@ -41,26 +43,42 @@ def grown(array: Array, length: int, bound: int | None = None) -> Array:
 
 
 @kernel
+def cells_of(size_class: int) -> int:
+    """Capacity of the blocks of a size class."""
+    return (2 + ((size_class - 1) & 1)) << ((size_class + 1) // 2)
+
+
+@kernel
+def class_of(cells: int) -> int:
+    """The smallest size class that holds so many cells."""
+    size_class = 1
+    while cells_of(size_class) < cells:
+        size_class += 1
+    return size_class
+
+
+@kernel
 def give(free: Array, size_class: int, start: int) -> None:
-    """Put a block back. A full list of free blocks loses it (see `_SPARE`)."""
+    """Put a block back. A full list loses it (see `LISTED`)."""
     n = free[size_class, 0] + 1
     if n < free.shape[1]:
         free[size_class, n] = start
         free[size_class, 0] = n
-        if n > free[0, 1]:
-            free[0, 1] = n
+    else:
+        free[0, 1] += cells_of(size_class)
 
 
 @kernel
 def take(free: Array, length: int, size_class: int) -> int:
-    """Start of a block of 2**(size_class + 1) cells, or -1 if `data` (of `length` cells) has no room for it."""
+    """Start of a block of a size class, or -1 if `data` (of `length` cells) has no room for it."""
     n = free[size_class, 0]
     if n > 0:
         free[size_class, 0] = n - 1
         return int(free[size_class, n])
     start = free[0, 0]
-    if start + (2 << size_class) <= length:
-        free[0, 0] = start + (2 << size_class)
+    cells = cells_of(size_class)
+    if start + cells <= length:
+        free[0, 0] = start + cells
         return int(start)
     larger = size_class + 1
     while larger < free.shape[0] and free[larger, 0] == 0:
@@ -70,18 +88,46 @@ def take(free: Array, length: int, size_class: int) -> int:
     n = free[larger, 0]
     start = free[larger, n]
     free[larger, 0] = n - 1
-    for c in range(larger - 1, size_class - 1, -1):  # split a larger block, the upper halves go back
-        give(free, c, start + (2 << c))
+    rest = cells_of(larger) - cells  # of the larger block, goes back in the largest parts there are
+    for c in range(larger - 1, 0, -1):
+        while rest >= cells_of(c):
+            rest -= cells_of(c)
+            give(free, c, start + cells + rest)
+    free[0, 1] += rest
     return int(start)
 
 
 @kernel
-def class_of(cells: int) -> int:
-    """The smallest size class that holds so many cells."""
-    size_class = 1
-    while (2 << size_class) < cells:
-        size_class += 1
-    return size_class
+def _wasted(free: Array) -> int:
+    """Cells in free blocks."""
+    total = free[0, 1]
+    for c in range(1, free.shape[0]):
+        total += free[c, 0] * cells_of(c)
+    return int(total)
+
+
+@kernel
+def _move(data: Array, rows: Array, out: Array) -> int:
+    """Move all rows together into `out`; returns the end of the used part."""
+    end = 0
+    for r in range(len(rows)):
+        start = rows[r].start
+        for k in range(rows[r].cap):
+            out[end + k] = data[start + k]
+        rows[r].start = end
+        end += rows[r].cap
+    return end
+
+
+@kernel
+def _wipe(data: Array, rows: Array, order: Array, end: int) -> None:
+    """Empty all cells before `end` that belong to no row; `order` are the rows by their start."""
+    begin = 0
+    for r in order:
+        if rows[r].cap > 0:
+            data[begin : rows[r].start] = np.zeros(1, data.dtype)[0]
+            begin = rows[r].start + rows[r].cap
+    data[begin:end] = np.zeros(1, data.dtype)[0]
 
 
 @kernel
@@ -100,7 +146,7 @@ def reserve(data: Array, rows: Array, free: Array, r: int, cells: int) -> bool:
     if cap > 0:
         give(free, class_of(cap), old)
     rows[r].start = start
-    rows[r].cap = 2 << size_class
+    rows[r].cap = cells_of(size_class)
     return True
 
 
@@ -122,7 +168,7 @@ class RowPool(Kept):
     def __init__(self, dtype: npt.DTypeLike, max_cells: int) -> None:
         self.data: Array = np.zeros(min(1024, max_cells), dtype)
         self.rows: Array = np.zeros(16, ROW)
-        self.free: Array = np.zeros((CLASSES + 1, 2 * _SPARE), np.int64)
+        self.free: Array = np.zeros((CLASSES + 1, LISTED + 1), np.int64)
         self.max_cells = max_cells
 
     @property
@@ -141,14 +187,28 @@ class RowPool(Kept):
 
     def room_for(self, cells: int) -> bool:
         """Try to have `cells` free cells at the end, or as many as the bound allows; whether it succeeded."""
-        need: int = self.free.item(0, 0) + cells
-        if len(self.data) < need and len(self.data) < self.max_cells:
-            self.data = grown(self.data, min(need, self.max_cells), self.max_cells)
-        if self.free.item(0, 1) + _SPARE > self.free.shape[1]:
-            wider = np.zeros((CLASSES + 1, 2 * self.free.shape[1]), np.int64)
-            wider[:, : self.free.shape[1]] = self.free
-            self.free = wider
-        return need <= len(self.data)
+        if self.free.item(0, 0) + cells > len(self.data):
+            self._make_room(cells)
+        return bool(self.free.item(0, 0) + cells <= len(self.data))
+
+    def _make_room(self, cells: int) -> None:
+        wasted = int(_wasted(self.free))
+        if 8 * wasted < self.used:
+            if len(self.data) < self.max_cells:
+                self.data = grown(self.data, min(self.used + cells, self.max_cells), self.max_cells)
+            return
+        need, size = self.used - wasted + cells, len(self.data)
+        if 4 * need > 3 * size:
+            size = min(max(need, 2 * size), self.max_cells)
+        self.move_together(size)
+
+    def move_together(self, cells: int) -> None:
+        """Have all rows without gaps in a pool of so many cells, or as many as they need."""
+        out: Array = np.zeros(max(cells, self.used - int(_wasted(self.free))), self.data.dtype)
+        end = int(_move(self.data, self.rows, out))
+        self.data = out
+        self.free[:, 0] = 0
+        self.free[0, 0], self.free[0, 1] = end, 0
 
     def has_block(self, cells: int) -> bool:
         """Whether a block of so many cells can be taken, after growing within the bound."""
@@ -160,20 +220,12 @@ class RowPool(Kept):
         return self.data[start : start + size]
 
     def save(self) -> Saved:
-        """Of the lists of free blocks as much as was ever in use; free blocks are wiped, they may be of somebody forgotten."""
-        for size_class in range(1, CLASSES + 1):
-            starts = self.free[size_class, 1 : self.free[size_class, 0] + 1]
-            cells = starts[:, None] + np.arange(2 << size_class)
-            self.data[cells.reshape(-1)] = np.zeros((), self.data.dtype)
-        return {"data": self.data, "rows": self.rows, "free": self.free[:, : self._longest + 1], "width": self.free.shape[1]}
+        """Of the lists of free blocks as much as is in use; free blocks are wiped, they may be of somebody forgotten."""
+        _wipe(self.data, self.rows, np.argsort(self.rows["start"]), self.used)
+        return {"data": self.data, "rows": self.rows, "free": self.free[:, : max(2, int(self.free[1:, 0].max()) + 1)]}
 
     def restore(self, saved: Mapping[str, Value]) -> None:
         self.data, self.rows = fitting("data", saved, self.data), fitting("rows", saved, self.rows)
         used = fitting("free", saved, self.free)
-        self.free = np.zeros((CLASSES + 1, fitting("width", saved, 0)), np.int64)
+        self.free = np.zeros((CLASSES + 1, LISTED + 1), np.int64)
         self.free[:, : used.shape[1]] = used
-
-    @property
-    def _longest(self) -> int:
-        """Length of the longest list of free blocks so far."""
-        return int(self.free[0, 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.config import Config
-from models.events import Click, Erasure, Item, ItemVector, Purchase, Review
+from models.events import Click, Erasure, Item, ItemVector, Purchase, Review, ReviewVector
 from models.recommender import Recommender
 
 _DIM = 8
@@ -25,6 +25,8 @@ def warm_up(config: Config | None = None) -> None:
         model.learn(Click(event_id=f"c{k}", user_id=user, item_id=item, timestamp_ms=time, context={"device": "phone"}))
         if k % 4 == 0:
             model.learn(Review(event_id=f"r{k}", user_id=user, item_id=item, timestamp_ms=time, rating=float(1 + k % 5)))
+            said = rng.normal(size=_DIM).astype("<f4").tobytes()
+            model.learn(ReviewVector(event_id=f"r{k}", user_id=user, vector=said, model="warm", timestamp_ms=time))
         if k % 5 == 0:
             model.learn(Purchase(event_id=f"p{k}", user_id=user, item_id=item, timestamp_ms=time))
     model.learn(Click(event_id="x", user_id="u1", item_id="i1", timestamp_ms=9, retracts="c1"))
@@ -38,5 +40,9 @@ def warm_up(config: Config | None = None) -> None:
     model.similar_items("i1")
     model.remove_item("i2")
     model.learn(Erasure(request_id="q", user_id="u2", timestamp_ms=10**10))
+    history = model.history
+    for pool in (history.windows, history.profiles, history.users_of.pool, model.together.pairs.pool):
+        pool.move_together(len(pool.data))
+    model.save()
     model.digest()
     model.sizes()

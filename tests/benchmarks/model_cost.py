@@ -101,6 +101,7 @@ def start() -> Iterator[Row]:
 
 def scale(events: int, users: int, items: int) -> Iterator[Row]:
     """A large shop, in a process of its own."""
+    warm_up()  # compiling takes memory that a process which finds the code on disk does not need
     sizes = ["--events", str(events), "--users", str(users), "--items", str(items)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.model_cost", *sizes], stdout=subprocess.PIPE, text=True, check=True

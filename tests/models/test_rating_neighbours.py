@@ -261,7 +261,7 @@ def test_only_the_most_recent_raters_are_neighbours_but_means_go_over_all() -> N
     around = world.neighbours.around(-1, item)
     assert around.item_mean == pytest.approx(3.0)
     assert len(around.people) == 16
-    assert world.raters.sizes()["rater_cells"][0] <= 2 * (16 + 16)
+    assert world.raters.sizes()["rater_cells"][0] <= 2 * (4 + 6 + 8 + 12 + 16), "two rows, and what they have grown out of"
 
 
 def test_asking_changes_nothing() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import rows
 from models.interning import Interner
 from models.pairs import Pairs
-from models.rows import RowPool, release, reserve
+from models.rows import CLASSES, RowPool, cells_of, class_of, release, reserve
 from models.sources.boards import Board, best
 from models.window import PROFILE
 
@@ -46,7 +48,43 @@ def test_freed_blocks_are_used_again() -> None:
         pool.room_for(64)
         assert reserve(pool.data, pool.rows, pool.free, 0, 40)
         release(pool.rows, pool.free, 0)
-    assert pool.used == 64
+    assert pool.used == 48
+
+
+def test_capacities_are_two_to_an_octave() -> None:
+    assert [cells_of(c) for c in range(1, 8)] == [4, 6, 8, 12, 16, 24, 32]
+    assert cells_of(CLASSES) == 2**21
+    assert all(cells_of(class_of(n) - 1) < n <= cells_of(class_of(n)) for n in range(5, 3000))
+
+
+def test_rows_are_moved_together_where_much_is_free() -> None:
+    pool = RowPool(np.int64, 100_000)
+    pool.rows_for(100)
+    for n in range(1, 30):  # all rows grow at the same pace: what they leave behind is too small for any of them
+        for r in range(100):
+            pool.room_for(64)
+            assert reserve(pool.data, pool.rows, pool.free, r, n)
+            pool.data[pool.rows[r]["start"] + n - 1] = 1000 * r + n
+            pool.rows[r]["size"] = n
+    left = 100 * sum(cells_of(c) for c in range(1, class_of(29)))
+    held = int(pool.rows["cap"].sum())
+    assert pool.used < held + left // 4
+    assert all(pool.row(r).tolist() == [1000 * r + n for n in range(1, 30)] for r in range(100))
+
+
+def test_blocks_that_no_list_holds_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "LISTED", 3)
+    pool = RowPool(np.int64, 4096)
+    pool.rows_for(1000)
+    for r in range(1000):
+        pool.room_for(4)
+        assert reserve(pool.data, pool.rows, pool.free, r, 4)
+    for r in range(1000):
+        release(pool.rows, pool.free, r)
+    assert pool.free[1, 0] == 3
+    assert pool.free[0, 1] == 4 * 997
+    assert pool.room_for(4096), "at the bound, too"
+    assert pool.used == 0
 
 
 def test_at_the_bound_larger_free_blocks_are_split() -> None:
