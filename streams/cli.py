@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from streams.dead_letters_command import dead_letters as dead_letters_command
 from streams.digest_command import digest as digest_command
 from streams.evaluate_command import evaluate as evaluate_command
 from streams.evaluate_neighbours_command import evaluate_neighbours as evaluate_neighbours_command
@@ -147,37 +148,6 @@ def kafka(
         return
 
 
-@app.command("dead-letters")
-def dead_letters(
-    follow: Annotated[bool, typer.Option("--follow", help="wait for more")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="the newest so many")] = 50,
-    json: Annotated[bool, typer.Option("--json", help="one JSON object per line, values in base64")] = False,
-    bootstrap: Bootstrap = None,
-) -> None:
-    """Show refused messages: why, where they came from, how they begin."""
-    import msgspec
-
-    from streams.dead_letters import iter_dead_letters
-
-    loaded = settings(bootstrap=bootstrap)
-    _reachable(loaded)
-    out = Console()
-    try:
-        for letter in iter_dead_letters(loaded.connection, loaded.topic("dead-letters"), follow=follow, limit=limit):
-            if json:
-                sys.stdout.buffer.write(msgspec.json.encode(letter) + b"\n")
-                sys.stdout.flush()
-                continue
-            origin = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
-            begins = (letter.value or b"")[:60].decode("ascii", errors="backslashreplace")
-            out.print(f"[bold]{letter.reason}[/bold] {escape(origin)}  {escape(letter.detail or '')}", highlight=False)
-            out.print(f"    {escape(begins)!s}", style="dim", highlight=False)
-    except (KeyboardInterrupt, BrokenPipeError):
-        return
-    except (LookupError, TimeoutError) as problem:
-        fail(str(problem), 1)
-
-
 def _reachable(loaded: Settings) -> None:
     """A clear sentence where there is no Kafka."""
     from streams import topics
@@ -244,6 +214,7 @@ def demo(
 
 
 app.command("replay")(replay_command)
+app.command("dead-letters")(dead_letters_command)
 app.command("digest")(digest_command)
 app.command("forget")(forget_command)
 app.command("evaluate")(evaluate_command)

