@@ -73,15 +73,17 @@ def test_other_partitions_the_same_state(river: Flow, tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "there is something in" in again.stderr
 
-    # the runbook's last step
+    # the runbook's last step, and another encoder with it
     river.environment |= beside | {
         "FRESHET_APP_ID": "newapp", "FRESHET_QDRANT_PREFIX": "new-", "FRESHET_STATE_DIR": str(tmp_path / "fresh"),
+        "FRESHET_EMBEDDING_MODEL": "bundled",
     }  # fmt: skip
     river.settings = Settings.load(river.environment)
     river.start()
     river.settle()
     until(lambda: len(river.lists()) >= 12, "everybody has a list from the new log")
     until(lambda: river.metric("freshet_qdrant_points", collection="reviews") == 4, "the reviews are points again")
+    assert river.metric("freshet_vectors_foreign_total") == 0, "nothing of the former encoder is left"
     orders: dict[str, list[str]] = defaultdict(list)
     for record in river.read("interactions"):
         assert record.partition == partition_of(record.key, 7)
