@@ -64,6 +64,7 @@ def explained(
 
 
 _NO_ITEM: Final[npt.NDArray[np.int32]] = np.full((1, 1), -1, np.int32)
+_ONE_TEXT: Final[npt.NDArray[np.int32]] = np.arange(64, dtype=np.int32).reshape(-1, 1)
 _NO_NUMBER: Final[npt.NDArray[np.int64]] = np.full((1, 1), -1, np.int64)
 
 
@@ -72,7 +73,8 @@ def _codes(grounds: Grounds, texts: dict[str, int]) -> npt.NDArray[np.int32]:
     if grounds.text is None:
         return _NO_ITEM
     if isinstance(grounds.text, str):
-        return np.array([[texts.setdefault(grounds.text, len(texts))]], np.int32)
+        code = texts.setdefault(grounds.text, len(texts))
+        return _ONE_TEXT[code : code + 1] if code < len(_ONE_TEXT) else np.array([[code]], np.int32)
     codes: npt.NDArray[np.int32] = np.full(grounds.fraction.shape, -1, np.int32)
     for x, row in enumerate(grounds.text):
         for e, text in enumerate(row):

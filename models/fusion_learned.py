@@ -70,7 +70,7 @@ def _features(scores: Array, ranks: Array, items: Array, behind: float, clock: i
             if v > 0.0:
                 out[x, at + 1] = _RANK / (_RANK + (r - 1 if r > 0 else behind))
                 out[x, at + 2] = np.sqrt(v)
-                out[x, at + 3] = np.log1p(1000.0 * v) * _LOG
+                out[x, at + 3] = np.log(1.0 + 1000.0 * v) * _LOG
             else:
                 out[x, at + 1] = 0.0
                 out[x, at + 2] = 0.0
@@ -79,9 +79,9 @@ def _features(scores: Array, ranks: Array, items: Array, behind: float, clock: i
     mean = np.zeros(OWN)
     for x in range(count):
         i = items[x]
-        out[x, at] = np.log1p(float(events[i]))
-        out[x, at + 1] = np.log1p(float(clock - first[i]))
-        out[x, at + 2] = np.log1p(float(clock - last[i]))
+        out[x, at] = np.log(1.0 + events[i])
+        out[x, at + 1] = np.log(1.0 + (clock - first[i]))
+        out[x, at + 2] = np.log(1.0 + (clock - last[i]))
         for a in range(OWN):
             mean[a] += out[x, at + a]
     for x in range(count):

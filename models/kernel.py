@@ -22,6 +22,12 @@ def kernel(function: _F) -> _F:
     return cast(_F, _stamped(nb.njit(cache=True)(function)))
 
 
+def inlined(function: _F) -> _F:
+    """A kernel that others take in where they call it: for small ones called again and again, where passing arrays would cost
+    more than what is done with them."""
+    return cast(_F, _stamped(nb.njit(cache=True, inline="always")(function)))
+
+
 def gradient_kernel(function: _F) -> _F:
     """As `kernel`, but sums may be re-associated (eight additions at a time). For what is learned by gradient steps and so no
     part of the exact state, and for nothing else."""
@@ -40,7 +46,7 @@ def _stamp() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         source = path.read_bytes()
-        if b"\n@kernel" in source or b"\n@gradient_kernel" in source:
+        if any(b"\n@" + name in source for name in (b"kernel", b"inlined", b"gradient_kernel")):
             digest.update(source)
     return digest.hexdigest()
 

@@ -31,16 +31,17 @@ SHORTEST: Final = 5
 
 @kernel
 def _seat(
-    items: Array, shares: Array, listed: Array, listed_score: Array, events: Array, young: int, price: float, keys: Array,
+    items: Array, shares: Array, listed: Array, listed_shares: Array, events: Array, young: int, price: float, keys: Array,
     open_items: Array, seen: Array, stamp: int,
 ) -> int:  # fmt: skip
     """Place in `items` of the newcomer for the last line, or -1: none is close enough, or one is listed anyway."""
     total = 0.0
-    last = len(listed) - 1
+    least = 0.0
     for x in range(len(listed)):
         if events[listed[x]] < young:
             return -1
-        total += listed_score[x]
+        least = listed_shares[:, x].sum()
+        total += least
     best = -1
     score = 0.0
     for x in range(len(items)):
@@ -53,7 +54,7 @@ def _seat(
         if p > score or (best >= 0 and p == score and keys[i] < keys[items[best]]):
             best = x
             score = p
-    return best if best >= 0 and listed_score[last] - score <= price * total else -1
+    return best if best >= 0 and least - score <= price * total else -1
 
 
 class Newcomers:
@@ -72,7 +73,7 @@ class Newcomers:
         if self.config.newcomer_price == 0 or n < SHORTEST or len(ranked.items) < n or ranked.notes[-1]:
             return ranked
         place = int(_seat(
-            items, shares, ranked.items, ranked.shares.sum(axis=0), self.history.item_events, self.config.newcomer_events,
+            items, shares, ranked.items, ranked.shares, self.history.item_events, self.config.newcomer_events,
             self.config.newcomer_price, self.history.items.keys, query.open, query.seen, query.stamp,
         ))  # fmt: skip
         if place < 0:

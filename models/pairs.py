@@ -15,20 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import kernel
+from models.kernel import inlined, kernel
 from models.rows import Array, RowPool, class_of, give, grown, take
 
 PAIR: Final = np.dtype([("item", "<i4"), ("count", "<i4")])
 """One neighbour: its index, and how many users have both. `count` 0: an empty cell."""
 
 
-@kernel
+@inlined
 def home(item: int, cap: int) -> int:
     """Where the search for an item begins (multiplicative hashing)."""
     return ((item * 2654435769) & 0xFFFFFFFF) * cap >> 32
 
 
-@kernel
+@inlined
 def lookup(data: Array, rows: Array, i: int, j: int) -> int:
     """How often `j` was counted together with `i`."""
     cap = rows[i].cap

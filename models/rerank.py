@@ -102,7 +102,7 @@ class Rerank(Kept):
         """The list of at most `n` of the candidates `items` (m,) with their `shares` (S, m)."""
         if not self._wishes:
             top = best(items, shares, self.history.items.keys, n, query.open, query.seen, query.stamp)
-            return Reranked(items[top], shares[:, top], [""] * len(top), 0.0)
+            return Reranked(items[top], shares.take(top, axis=1), [""] * len(top), 0.0)
         return self._rank(*self._pool(items, shares, query, n), query, n)
 
     def _pool(

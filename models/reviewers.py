@@ -215,6 +215,8 @@ class Reviewers(Kept):
         """Places of the `most` users who were the last to say something, and how alike their words are to the user's: cosine of
         the means of their reviews less the mean of all reviews. None if the user says nothing."""
         place = int(self.place_of[user]) if user >= 0 else -1
+        if place == UNASKED:  # nothing they did is left, what they said is
+            place = self.places.get(self.history.users.name(user), -1)
         if place < 0:
             return None
         common = (self.total / (self.scale * max(1, self.texts))).astype(np.float32)

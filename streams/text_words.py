@@ -23,7 +23,7 @@ class Withdrawn:
 def words(
     lines: Sequence[Line], changes: Mapping[str, ItemChange], arrived: Mapping[str, ReviewPoint], stored: Stored, model: str
 ) -> list[ReviewVector | Withdrawn]:
-    """One record for each review that the lines bring or take back, what holds after all of them."""
+    """One record for each review that the lines bring or take back (an erasure: all of a person's): what holds after them."""
     said: dict[str, ReviewVector | Withdrawn] = {}
     for change in changes.values():
         for id in change.retractions:  # among them those of people who are forgotten

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import kernel
+from models.kernel import inlined, kernel
 from models.rows import Array, grown
 
 _LONG: Final = 512
@@ -224,7 +224,7 @@ def best_of(
     return choose(values[:n], ids[:n], keys, k, items, scores)
 
 
-@kernel
+@inlined
 def offer(fraction: Array, because: Array, x: int, part: float, item: int) -> None:
     """Offer a part of the score of the item at place `x` to its pieces of evidence: the largest stay, the first among equals.
     Rows of `fraction` begin as 0.

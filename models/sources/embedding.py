@@ -57,12 +57,19 @@ def _find(
 
 @kernel
 def _score(out: Array, bias: Array, alive: Array, context: Array, top: float, items: Array, scores: Array) -> None:
-    affinity = np.empty(1, np.float32)
+    known = np.empty(len(items), np.int32)
+    places = np.empty(len(items), np.int32)
+    n = 0
     for x in range(len(items)):
         scores[x] = 0.0
         if items[x] < len(alive) and alive[items[x]] != 0:
-            kernels.affinities(out, bias, context, items[x : x + 1], affinity)
-            scores[x] = np.exp(min(max(affinity[0] - top, -_SPREAD), 0.0))
+            known[n] = items[x]
+            places[n] = x
+            n += 1
+    affinity = np.empty(n, np.float32)
+    kernels.affinities(out, bias, context, known[:n], affinity)
+    for x in range(n):
+        scores[places[x]] = np.exp(min(max(affinity[x] - top, -_SPREAD), 0.0))
 
 
 class Embedding(Source):

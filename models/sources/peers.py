@@ -26,15 +26,15 @@ from models.history import History
 from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.choosing import allowed, choose, gather_lane
+from models.sources.choosing import choose, gather_lane
 
 if TYPE_CHECKING:
     from models.sources.base import Found, Query
 
-LANES: Final = 4
-"""The most lanes there can be: sums are kept side by side, so that they are added to at once."""
+LANES: Final = 3
+"""The most lanes there can be: sums stand side by side and are added to at once, without a loop (see `_meet` and `_add`)."""
 _MARK: Final = 16
-"""Bits of a count of peers: four of them are one number."""
+"""Bits of a count of peers: those of all lanes are one number."""
 
 
 class Lane:
@@ -85,7 +85,7 @@ def _meet(
     reached[:] = 0
     ages = np.ones(LANES)
     parts = np.zeros(LANES)
-    n = 0
+    n = np.uint64(0)
     for back in range(min(lengths.max(), len(profile))):
         own = profile[len(profile) - 1 - back]
         j = own.item
@@ -95,24 +95,26 @@ def _meet(
             if back < lengths[lane]:
                 parts[lane] = ages[lane] * (rarity if rare[lane] else own.weight / 256.0 * inverse_root[j])
                 ages[lane] *= decays[lane]
+        p0, p1, p2 = parts[0], parts[1], parts[2]
         row = data[rows[j].start : rows[j].start + rows[j].size]
         for c in range(len(row)):
-            v = row[c]
-            place = place_of[v]
+            v = np.uint64(row[c])
+            users[n] = v
+            match[n] = j
+            place = np.uint64(place_of[v])
             known = (place < n) & (users[place] == v)
             place = place if known else n
             place_of[v] = place
-            users[place] = v
-            match[place] = match[place] if known else j
-            n += not known
-            for lane in range(LANES):
-                shared[place, lane] += parts[lane]
+            shared[place, 0] += p0
+            shared[place, 1] += p1
+            shared[place, 2] += p2
+            n += np.uint64(not known)
         for lane in range(LANES):
             if back < lengths[lane]:
                 reached[lane] = n
-    for place in range(n):
-        sizes[place] = profile_rows[users[place]].size
-    return n
+    for at in range(n):
+        sizes[at] = profile_rows[users[at]].size
+    return int(n)
 
 
 @kernel
@@ -165,7 +167,7 @@ def _add(
 ) -> int:  # fmt: skip
     """Add the places `begin` to `end` of a peer's profile to the scores of their items. Returns the number of touched items."""
     middle = len(within) // 2
-    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    w0, w1, w2 = weights[0], weights[1], weights[2]
     for q in range(max(0, begin), min(end, len(row))):
         i = np.uint64(row[q].item)
         d = np.uint64(min(max(q - place + middle, 0), 2 * middle))
@@ -175,7 +177,6 @@ def _add(
         score[i, 0] += w0 * fade[d, 0]
         score[i, 1] += w1 * fade[d, 1]
         score[i, 2] += w2 * fade[d, 2]
-        score[i, 3] += w3 * fade[d, 3]
     return n
 
 
@@ -219,43 +220,33 @@ def _add_up(
 
 
 @kernel
-def _normalise(item: int, score: Array, shares: Array, takers: Array, power: Array, power_of: Array) -> None:
-    """Divide the scores of an item by n_i^share. `power[i]` are the factors of the lanes where n_i is still `power_of[i]`."""
-    if power_of[item] != takers[item]:
-        power_of[item] = takers[item]
-        for lane in range(LANES):
-            power[item, lane] = float(takers[item]) ** -shares[lane]
-    for lane in range(LANES):
-        score[item, lane] *= power[item, lane]
-
-
-@kernel
 def _best(
     score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array, power_of: Array,
     open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,
 ) -> None:  # fmt: skip
-    """Normalise all scores. The best `k` allowed items of each lane into the rows of `items` and `scores`, their numbers into
-    `candidates`."""
-    values = np.empty((LANES, count))
+    """Divide all scores by n_i^share; `power[i]` are the factors of the lanes where n_i is still `power_of[i]`. The best `k`
+    allowed items of each lane into the rows of `items` and `scores`, their numbers into `candidates`."""
     ids = np.empty(count, touched.dtype)
     n = 0
     for x in range(count):
         i = touched[x]
-        _normalise(i, score, shares, takers, power, power_of)
+        if power_of[i] != takers[i]:
+            power_of[i] = takers[i]
+            for lane in range(LANES):
+                power[i, lane] = float(takers[i]) ** -shares[lane]
         for lane in range(LANES):
-            values[lane, n] = score[i, lane]
+            score[i, lane] *= power[i, lane]
         ids[n] = i
-        n += allowed(i, open_items, seen, stamp)
+        n += (open_items[i] != 0) & (seen[i] != stamp)
+    values = np.empty(n)
     held = np.empty(n, touched.dtype)
     for lane in range(LANES):
-        own = values[lane]
         m = 0
         for x in range(n):
-            value = own[x]
-            own[m] = value
+            values[m] = score[ids[x], lane]
             held[m] = ids[x]
-            m += value > 0.0
-        candidates[lane] = choose(own[:m], held[:m], keys, k, items[lane], scores[lane])
+            m += score[ids[x], lane] > 0.0
+        candidates[lane] = choose(values[:m], held[:m], keys, k, items[lane], scores[lane])
 
 
 @kernel

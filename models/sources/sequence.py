@@ -237,24 +237,18 @@ def _add_up(
             score[i, 1] += near * cells[c].count
     for x in range(n):
         i = touched[x]
-        score[i, 1] *= _scale(i, share, ahead, behind, scale, scale_of)
+        total = ahead[i] + behind[i] + ONE
+        if scale_of[i] != total:
+            scale_of[i] = total
+            scale[i] = (total / ONE) ** -share
+        score[i, 1] *= scale[i]
     return n
-
-
-@kernel
-def _scale(item: int, share: float, ahead: Array, behind: Array, scale: Array, scale_of: Array) -> float:
-    """(T_i + 1)^-a, a power that is worked out again only where T_i has changed."""
-    total = ahead[item] + behind[item] + ONE
-    if scale_of[item] != total:
-        scale_of[item] = total
-        scale[item] = (total / ONE) ** -share
-    return float(scale[item])
 
 
 @kernel
 def _evidence(
     profile: Array, length: int, decay: float, share: float, both: bool, data: Array, rows: Array, ahead: Array, behind: Array,
-    scale: Array, scale_of: Array, wanted: Array, score: Array, fraction: Array, because: Array,
+    scale: Array, wanted: Array, score: Array, fraction: Array, because: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
     age = 1.0
@@ -271,8 +265,8 @@ def _evidence(
             offer(fraction, because, x, part * counted, j)
     for x in range(len(wanted)):
         total = score[wanted[x], int(both)]
-        if both:
-            total /= _scale(wanted[x], share, ahead, behind, scale, scale_of)
+        if both and total > 0.0:
+            total /= scale[wanted[x]]
         for e in range(fraction.shape[1]):
             fraction[x, e] = min(1.0, fraction[x, e] / total) if total > 0.0 else 0.0
 
@@ -318,7 +312,7 @@ class _Ordered(Source):
         fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
         _evidence(
             query.profile, config.sequence_items, config.sequence_decay, config.proximity_share, self.both,
-            table.data, table.rows, order.ahead, order.behind, order.scale, order.scale_of, items, order.score,
+            table.data, table.rows, order.ahead, order.behind, order.scale, items, order.score,
             fraction, because,
         )  # fmt: skip
         return Grounds("goes_with" if self.both else "follows", fraction, item=because)

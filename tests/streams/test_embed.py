@@ -431,6 +431,7 @@ def test_a_day_of_one_item_in_batches_of_64(tmp_path: Path) -> None:
         await first.feed(log.records[:100])
         await first.store.close()
         second = Stage(VectorStore(path=str(tmp_path)))
+        second.words = first.words  # topics outlive whoever writes to them
         await second.feed(log.records[80:])
         await check(second, log)
         await second.store.close()
