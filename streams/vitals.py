@@ -37,6 +37,7 @@ class Vitals:
         self._heard: float | None = None  # when Kafka was last heard of
         self._away = False  # whether the last question to Kafka was left unanswered
         self._revoked: float | None = None  # set while partitions are being assigned anew
+        metrics.conditions["kafka"].set(1)  # nobody has asked yet: kernels compile first, and that is no outage
         app.timer(BEAT_S)(self._beat)
         app.timer(PROBE_S)(self._probe)
         app.on_partitions_revoked.connect(self._on_revoked)
