@@ -20,6 +20,7 @@ from streams.evaluate_neighbours_command import evaluate_neighbours as evaluate_
 from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
 from streams.experiment_command import experiment_command
 from streams.forget import forget as forget_command
+from streams.move_command import move_command
 from streams.quality import quality as quality_command
 from streams.replay import replay as replay_command
 from streams.settings import Settings, SettingsError, parse_roles
@@ -215,6 +216,7 @@ def demo(
 
 app.command("replay")(replay_command)
 app.command("dead-letters")(dead_letters_command)
+app.command("move")(move_command)
 app.command("digest")(digest_command)
 app.command("forget")(forget_command)
 app.command("evaluate")(evaluate_command)

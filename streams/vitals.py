@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from streams import transport
 from streams.health import Condition
 from streams.metrics import Metrics
 from streams.replica import Replica
+
+log = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
 ALIVE_S: Final = 60.0
@@ -32,7 +35,9 @@ class Vitals:
         self.app, self.metrics, self.replica, self.embedder_ready = app, metrics, replica, embedder_ready
         self._turned: float | None = None  # when the event loop last came round; None: it has not begun yet
         self._heard: float | None = None  # when Kafka was last heard of
+        self._away = False  # whether the last question to Kafka was left unanswered
         self._revoked: float | None = None  # set while partitions are being assigned anew
+        metrics.conditions["kafka"].set(1)  # nobody has asked yet: kernels compile first, and that is no outage
         app.timer(BEAT_S)(self._beat)
         app.timer(PROBE_S)(self._probe)
         app.on_partitions_revoked.connect(self._on_revoked)
@@ -80,7 +85,11 @@ class Vitals:
         self.metrics.ready.set(float(all(holds.values())))
 
     async def _probe(self) -> None:
-        if await transport.reachable(self.app, PROBE_PATIENCE_S):
+        answered = await transport.reachable(self.app, PROBE_PATIENCE_S)
+        if answered is self._away:  # it has come or gone: said once
+            self._away = not answered
+            log.log(logging.INFO if answered else logging.WARNING, "Kafka answers again" if answered else "no broker answers")
+        if answered:
             self._heard = time.monotonic()
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:

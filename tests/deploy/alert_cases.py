@@ -75,6 +75,16 @@ def belonging(good: int, no_list: int, unknown: int, minutes: int = 300) -> dict
     }
 
 
+def crowd(*, events: int, lists: int, unchanged: int, batches: int) -> dict[str, str]:
+    """A minute of a worker."""
+    return {
+        f'freshet_batch_records_sum{{{WORKER}, agent="recommend"}}': f"0+{events}x60",
+        f'freshet_batch_records_count{{{WORKER}, agent="recommend"}}': f"0+{batches}x60",
+        f'freshet_lists_total{{{WORKER}, arm="default", audience="user"}}': f"0+{lists}x60",
+        f"freshet_lists_unchanged_total{{{WORKER}}}": f"0+{unchanged}x60",
+    }
+
+
 def found(*phases: tuple[int, int], drift: str = "0x1400 1x100") -> dict[str, str]:
     """A hundred tests a minute, so many of them hits."""
     return {
@@ -124,6 +134,16 @@ CASES = [
     Case("FreshetDown", 4, {f"up{{{WORKER}}}": "1 1 0 1x5", 'up{job="qdrant", instance="q"}': "0x9"}),
     Case("FreshetNotReady", 6, {f"freshet_ready{{{WORKER}}}": "0x9"}, {"job": "freshet-worker", "instance": "w1:9464"}),
     Case("FreshetNotReady", 6, {f"freshet_ready{{{WORKER}}}": "0x3 1x9"}),
+    Case("FreshetKafkaAway", 5, {f'freshet_condition{{{WORKER}, condition="kafka"}}': "1 1 0x9"}, JOB),
+    Case("FreshetKafkaAway", 5, {f'freshet_condition{{{WORKER}, condition="kafka"}}': "1 0 1x9",
+                                 f'freshet_condition{{{WORKER}, condition="group"}}': "0x9"}),
+    # a hundred events a minute in batches of ten: for twenty lists; for ninety; for twenty, out of a backlog
+    Case("FreshetFewUsers", 40, crowd(events=100, lists=15, unchanged=5, batches=10), JOB, "5"),
+    Case("FreshetFewUsers", 40, crowd(events=100, lists=60, unchanged=30, batches=10)),
+    Case("FreshetFewUsers", 40, crowd(events=5_000, lists=800, unchanged=200, batches=10)),
+    Case("FreshetSnapshotsFail", 40, {f'freshet_snapshots_total{{{WORKER}, outcome="failed"}}': "0x20 1x4 2x4 3x20"}, JOB),
+    Case("FreshetSnapshotsFail", 40, {f'freshet_snapshots_total{{{WORKER}, outcome="failed"}}': "0x20 1x40",
+                                      f'freshet_snapshots_total{{{WORKER}, outcome="written"}}': "0+1x60"}),
     Case("FreshetRestarts", 25, {f"process_start_time_seconds{{{WORKER}}}": "1x5 2x5 3x5 4x20"},
          {"job": "freshet-worker", "instance": "w1:9464"}, "3"),
     Case("FreshetRestarts", 25, {f"process_start_time_seconds{{{WORKER}}}": "1x5 2x5 3x25"}),

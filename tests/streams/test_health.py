@@ -186,6 +186,7 @@ def test_a_worker_says_why_it_is_not_ready_and_recovers(tmp_path: Path) -> None:
         river.stop(worker)
         log = river.log()
     assert "reason=invalid_json" in log
+    assert log.count("no broker answers") == log.count("Kafka answers again") == 1
     assert "no event" not in log
 
 

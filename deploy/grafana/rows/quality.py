@@ -136,7 +136,7 @@ CLICKS: Final = Row(
             "1: all of them. Less is a fair sample, taken because more lists are shown within FRESHET_COHORT_WINDOW_S than "
             "FRESHET_COHORT_LISTS; raise it only if the hourly figures are too noisy (about 0.2 kB a list).",
             "percentunit",
-            [Query(f"freshet_cohort_share{{{SELECT}}}", "{{instance}}")],
+            [Query(f"freshet_cohort_share{{{SELECT}}} > 0", "{{instance}}")],
             maximum=1,
         ),
     ),
@@ -163,7 +163,7 @@ VARIETY: Final = Row(
             "Gini coefficient over the catalogue, of the same lists: 0 all items alike, 1 one item alone. Rising with "
             "falling coverage: a few items crowd out the rest; look for a rule (boost, pin) or a campaign.",
             "percentunit",
-            [Query(f"freshet_recent_gini{{{SELECT}}}", "{{instance}}")],
+            [Query(f"freshet_recent_gini{{{SELECT}}} > 0", "{{instance}}")],
             maximum=1,
         ),
         Panel(
@@ -186,7 +186,7 @@ VARIETY: Final = Row(
             "How many recent lists the two left panels are over, by worker; at most 2,000. Few: the worker has just "
             "started, read coverage with care.",
             "short",
-            [Query(f"freshet_recent_lists{{{SELECT}}}", "{{instance}}")],
+            [Query(f"freshet_recent_lists{{{SELECT}}} > 0", "{{instance}}")],
             width=24,
             height=5,
         ),
@@ -209,14 +209,19 @@ DRIFT: Final = Row(
             "What the detector takes for the rate of now, by worker. Workers apart from each other: one of them is stale "
             "(Pipeline, behind the log), or its users differ.",
             "percentunit",
-            [Query(f"freshet_drift_mean{{{SELECT}}}", "{{instance}} {{signal}}")],
+            [
+                Query(
+                    f"freshet_drift_mean{{{SELECT}}} and on (job, instance, signal) freshet_drift_window{{{SELECT}}} > 0",
+                    "{{instance}} {{signal}}",
+                )
+            ],
         ),
         Panel(
             "Outcomes since the last change",
             "How many tests (hit_rate) or lists (ctr) that rate is over. It falls where a change was noticed and then "
             "grows. It never grows: the rate is restless, or nothing is tested.",
             "short",
-            [Query(f"freshet_drift_window{{{SELECT}}}", "{{instance}} {{signal}}")],
+            [Query(f"freshet_drift_window{{{SELECT}}} > 0", "{{instance}} {{signal}}")],
         ),
     ),
 )

@@ -22,7 +22,13 @@ SNAPSHOTS: Final = Row(
             "Age of the newest snapshot",
             "What would be replayed from the log after a crash. It grows while nothing happens, and while snapshots fail.",
             "s",
-            [Query(f"time() - freshet_snapshot_timestamp_seconds{{{SELECT}}}", "{{job}} {{instance}}")],
+            [
+                Query(
+                    f"time() - freshet_snapshot_timestamp_seconds{{{SELECT}}} "
+                    f'and on (job, instance) freshet_model_size{{{SELECT}, part="users"}}',
+                    "{{job}} {{instance}}",
+                )
+            ],
             width=6,
         ),
         Panel(

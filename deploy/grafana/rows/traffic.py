@@ -16,6 +16,7 @@ IN_AND_OUT: Final = Row(
             "then at the platform.",
             "reqps",
             [Query(rate("freshet_events_total", "topic"), "{{topic}}")],
+            width=12,
             stack=True,
         ),
         Panel(
@@ -27,6 +28,23 @@ IN_AND_OUT: Final = Row(
                 Query(rate("freshet_lists_total", "arm, audience"), "{{arm}}, {{audience}}"),
                 Query(total("freshet_lists_unchanged_total"), "unchanged, not sent"),
             ],
+            width=12,
+        ),
+        Panel(
+            "Events per list",
+            "Events over the lists made for them. Near 1 at leisure; more in a backlog, where batches are large, as lists "
+            "are made once per user and batch. Above 3 with small batches: a few users make most of the events. Runbook: "
+            "FreshetFewUsers.",
+            "short",
+            [
+                Query(
+                    f'sum(rate(freshet_batch_records_sum{{{SELECT}, agent="recommend"}}{RATE})) '
+                    f"/ ({total('freshet_lists_total')} + {total('freshet_lists_unchanged_total')} > 0)",
+                    "events per list",
+                )
+            ],
+            width=12,
+            thresholds=((None, "green"), (3, "orange")),
         ),
         Panel(
             "CTR by arm, 1 h",
@@ -34,6 +52,7 @@ IN_AND_OUT: Final = Row(
             "Quality, hit rate; one arm: it is worse. Runbook: FreshetCtrFell.",
             "percentunit",
             [Query(f"job_arm:freshet_cohort_ctr:ratio_rate1h{{{JOB}}}", "{{arm}}")],
+            width=12,
         ),
     ),
 )
