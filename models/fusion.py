@@ -190,9 +190,9 @@ def _group(family: Family) -> Family:
 
 
 def _sized(shares: npt.NDArray[np.float64], union: Union) -> npt.NDArray[np.float64]:
-    if shares.shape[1] >= union.n:
+    if shares.shape[1] > union.n:
         return shares
-    return np.zeros((len(shares), max(union.n, 2 * shares.shape[1])))
+    return np.zeros((len(shares), 1 + max(union.n, 2 * shares.shape[1])))  # a slice is never the whole: one memory layout
 
 
 @kernel

@@ -305,7 +305,7 @@ class Learned(Kept):
         if n > len(self._p):
             size = max(n, 2 * len(self._p), 64)
             self._features, self._p = np.zeros((size, self._features.shape[1])), np.zeros(size)
-            self._shares = np.zeros((self.count, size))
+            self._shares = np.zeros((self.count, size + 1))  # a slice is never the whole: kernels compile for one memory layout
         if n:
             _features(
                 union.scores, union.ranks, union.items, self.behind, self.clock, self.events, self.first, self.last,

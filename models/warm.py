@@ -36,6 +36,10 @@ def warm_up(config: Config | None = None) -> None:
         model.taste(user)
         model.predict(user, "i1")
         model.similar_users(user)
+    query = model.asking.query("u1", 5)
+    items = model.asking.candidates(query, complete=True).items
+    for source in model.sources:
+        source.evidence(query, items)  # whether it has a share in a list or not
     model.popular(5)
     model.similar_items("i1")
     model.remove_item("i2")

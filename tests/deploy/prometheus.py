@@ -31,8 +31,8 @@ RANGES = {
 }  # fmt: skip
 """What an hour is where a test has a minute: each range of the rules, shortened."""
 PENDING = {"1m": "2s", "2m": "10s", "5m": "20s", "10m": "8s", "15m": "8s"}
-"""Likewise for how long a condition must hold. Two minutes are more than it takes to find Kafka after a start, five are more than a
-start takes, and so must be what stands for them."""
+"""Likewise for how long a condition must hold. Two minutes are more than it takes to find Kafka after a start, five are more than
+a start takes, and so must be what stands for them."""
 
 
 def shortened(text: str) -> str:
