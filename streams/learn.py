@@ -21,6 +21,7 @@ from streams import clock
 from streams.ingest import decode_item
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.weights import Weights
 
 if TYPE_CHECKING:
     from streams.live_quality import LiveQuality
@@ -68,15 +69,17 @@ class Learner(Kept):
     """The model and the served lists of this process, and how each topic's records change them.
 
     Attributes:
+        weights: which of the model's weights hold, and whether this process may train them.
         newest: the last event that changed the model: the cause of the strangers' list.
         erasures: how many people were forgotten, ever.
     """
 
-    kept = ("model", "served", "_repeated", "texts", "newest", "erasures")
+    kept = ("model", "weights", "served", "_repeated", "texts", "newest", "erasures")
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.model = Recommender(settings.model)
+        self.weights = Weights(settings, metrics, self.model)
         self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
         self.newest: CausedBy | None = None
         self.erasures = 0
@@ -94,6 +97,7 @@ class Learner(Kept):
             "review-vectors": self.words,
             "interactions": self.interactions,
             "recommendations": self.recommendations,
+            "weights": self.weights.fold,
         }
         return {self.settings.topic(name): fold for name, fold in by_name.items()}
 
@@ -104,7 +108,7 @@ class Learner(Kept):
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
-            if self.model.learn(line, train=self._budget.take(now)):
+            if self.model.learn(line, train=self.weights.trains and self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = CausedBy(event_id=line.event_id, timestamp_ms=line.timestamp_ms)
                 self.erasures += line.kind == "erasure"
@@ -184,6 +188,7 @@ class Learner(Kept):
 
     def become(self, saved: Mapping[str, Value]) -> None:
         """Take a snapshot over, all of it or, raising `Misfit`, nothing."""
+        saved = {"weights.epoch": 0, "weights.number": 0, **saved}  # it may be older than shared weights
         self.check(saved)
         self.restore(saved)
 

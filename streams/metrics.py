@@ -27,6 +27,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 RANKED: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
 """What becomes of a list in the language stage (see `streams.language_stage`)."""
 SNAPSHOTS: Final = ("written", "failed", "damaged", "restored", "shared")
+WEIGHTS: Final = ("published", "own", "adopted", "stale", "foreign", "damaged")
+"""What becomes of versions of the weights that are written to or read from their topic (see `streams.weights`)."""
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
@@ -65,6 +67,7 @@ class Metrics:
         self._attribution(arm)
         self._quality(arm)
         self._text()
+        self._weights()
         self._snapshots()
         self._process()
 
@@ -191,6 +194,15 @@ class Metrics:
             "freshet_language_lists", "Lists that met the language stage, by what became of them.", ["outcome"], registry=r
         )
         self.language_lists = {outcome: ranked.labels(outcome) for outcome in RANKED}
+
+    def _weights(self) -> None:
+        r = self.registry
+        weights = Counter("freshet_weights", "Versions of the fusion's weights, by what became of them.", ["outcome"], registry=r)
+        self.weights = {outcome: weights.labels(outcome) for outcome in WEIGHTS}
+        self.weights_trainer = Gauge("freshet_weights_trainer", "1 in the process that trains for all.", registry=r)
+        self.weights_steps = Gauge("freshet_weights_steps", "Steps of training in the newest published weights.", registry=r)
+        self.weights_time = Gauge("freshet_weights_timestamp_seconds", "When these weights were published.", registry=r)
+        self.weights_bytes = Gauge("freshet_weights_bytes", "Size of the version published last by this process.", registry=r)
 
     def _snapshots(self) -> None:
         r = self.registry

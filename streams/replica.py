@@ -109,6 +109,13 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         heapq.heappush(self._waiters[key], (offset, next(self._order), done))
         await done
 
+    async def caught_up(self, topic: str, partition: int) -> None:
+        """Until everything that is in the partition at this moment has been folded."""
+        tp = TopicPartition(topic, partition)
+        end = (await self._kafka.end_offsets([tp]))[tp]
+        if end > 0:
+            await self.reached(topic, partition, end - 1)
+
     @property
     def positions(self) -> Positions:
         """(topic, partition) -> the next offset to fold. Taken together with the state, between two turns of the event loop,

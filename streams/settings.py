@@ -70,6 +70,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     training_per_s: Annotated[
         float, _doc("events per second the fusion learns from at most; each costs as much CPU as a list", ge=1, le=100_000)
     ] = 200.0
+    weights_interval_s: Annotated[
+        float, _doc("how often the worker that trains publishes what it has learned, where that changed", ge=0.1, le=3600)
+    ] = 1.0
 
     # attribution
     attribution_window_s: Annotated[float, _doc("a click counts for a list served at most so long before (event time)", gt=0)] = (
