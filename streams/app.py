@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
-import numpy as np
 from aiokafka.errors import KafkaError
 from prometheus_client.core import Metric
 
@@ -32,8 +31,9 @@ from streams.language_stage import LanguageStage
 from streams.learn import Learner
 from streams.live_quality import LiveQuality
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
+from streams.near import Near
 from streams.presence import EVERY_S, Speaker
-from streams.recommend import Hits, Recommend
+from streams.recommend import Recommend
 from streams.replica import Positions, Replica, extent
 from streams.settings import ROLES, Settings
 from streams.snapshots import Snapshots
@@ -41,7 +41,7 @@ from streams.status import Snapshot, render
 from streams.text_encoder import TextEncoder, create_encoder
 from streams.text_words import Withdrawn
 from streams.transport import OutRecord
-from streams.vector_store import VectorStore, VectorStoreError, VectorStoreUnavailable
+from streams.vector_store import VectorStore, VectorStoreUnavailable
 from streams.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Worker:
             self.app.on_partitions_assigned.connect(self._take_over)
             self.app.timer(REFRESH_S)(self._refresh)
             attribute = Attribute(self.settings, self.metrics, learner, self.produce)
-            near = self._near if self.settings.qdrant_url else None
+            near = Near(self.settings, self.metrics, lambda: self.store) if self.settings.qdrant_url else None
             self.recommend = Recommend(self.settings, self.metrics, learner, attribute, self.replica, self.produce, near)
             self._agent("recommend", self.recommend.handle, topic("interactions"), when_ready=self.replica.ready.wait)
             self._agent("attribute", attribute.handle, topic("impressions"))
@@ -162,19 +162,6 @@ class Worker:
                 case Withdrawn():
                     outbox.put("review-vectors", vector.event_id, None)
         await outbox.send(self.produce)
-
-    async def _near(self, tastes: list[np.ndarray], limit: int) -> list[Hits] | None:
-        if self.store is None:
-            return None
-        started = time.perf_counter()
-        try:
-            answers = await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
-            self.metrics.qdrant_seconds["near"].observe(time.perf_counter() - started)
-            return answers
-        except VectorStoreError as problem:  # away, late, or not ours to read: lists never depend on it
-            log.warning("Qdrant does not answer, the replicated vectors do: %s", problem)
-            self.metrics.qdrant_failures.inc()
-            return None
 
     # -- life -----------------------------------------------------------------------------------------------------
     async def _start_parts(self) -> None:

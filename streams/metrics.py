@@ -186,6 +186,9 @@ class Metrics:
         seconds = Histogram("freshet_qdrant_seconds", "One call to Qdrant.", ["operation"], buckets=DURATION_BUCKETS, registry=r)
         self.qdrant_seconds = {o: seconds.labels(o) for o in ("write", "near")}
         self.qdrant_failures = Counter("freshet_qdrant_failures", "Calls to Qdrant that failed and are tried again.", registry=r)
+        self.qdrant_resting = Gauge(
+            "freshet_qdrant_resting", "1 while lists do not ask Qdrant, since it has not answered.", registry=r
+        )
         points = Gauge("freshet_qdrant_points", "Points in Qdrant.", ["collection"], registry=r)
         self.points = {c: points.labels(c) for c in COLLECTIONS}
         near = Counter("freshet_near_answers", "Who answered 'which items lie near this taste'.", ["by"], registry=r)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from streams.ingest import Outbox, Produce, partition_of, refuse
 from streams.language_stage import Asked, LanguageStage
 from streams.learn import Learner, decode_interaction
 from streams.metrics import Metrics
+from streams.near import Hits
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 BREATHE_S = 0.004
 """Making lists yields to fetching, heartbeats and the replica at least so often."""
 
-Hits = Sequence[tuple[str, float]]
 Near = Callable[[list[np.ndarray], int], Awaitable[list[Hits] | None]]
 """Items near each taste vector from an outside vector search; None when it does not answer in time."""
 

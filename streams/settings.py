@@ -109,6 +109,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     qdrant_api_key: Annotated[str, _doc("never logged")] = ""
     qdrant_prefix: Annotated[str, _doc("put before the collections' names", pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     qdrant_deadline_ms: Annotated[float, _doc("lists do not wait longer for a Qdrant server", gt=0, le=10_000)] = 50.0
+    qdrant_failures: Annotated[
+        int, _doc("questions in a row without an answer, after which lists stop asking", ge=1, le=1_000)
+    ] = 3
+    qdrant_pause_s: Annotated[float, _doc("for so long; then one question tries again", gt=0, le=3_600)] = 5.0
     qdrant_local_points: Annotated[int, _doc("an embedded Qdrant refuses to grow past this", ge=1, le=20_000)] = 20_000
 
     # language stage
