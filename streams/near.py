@@ -1,5 +1,5 @@
-"""Near: which items lie near a taste, asked of a Qdrant server. A list never waits longer than the deadline, and seldom that long:
-a server that is slow or gone is left alone after a few questions, and the replicated vectors are scanned instead."""
+"""Near: which items lie near a taste, asked of a Qdrant server. A list never waits longer than the deadline, and seldom that
+long: a server that is slow or gone is left alone after a few questions, and the replicated vectors are scanned instead."""
 
 from __future__ import annotations
 
