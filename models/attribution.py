@@ -65,8 +65,8 @@ class ServedLists(Kept):
         return len(self._users)
 
     def put(self, served: RecommendationList) -> None:
-        """Remember a list. Putting the same list again changes nothing; made anew later in the log, since its event came twice,
-        it stands there."""
+        """Remember a list. Putting the same list again changes nothing; made anew for the same event, or later in the log since
+        that came twice, the new one holds."""
         lists = self._users.get(served.user_id)
         if lists is None:
             lists = self._users[served.user_id] = []
@@ -75,7 +75,7 @@ class ServedLists(Kept):
         else:
             self._users.move_to_end(served.user_id)
             known = next((one for one in lists if one.list_id == served.list_id), None)
-            if known is not None and known.log_offset >= served.log_offset:
+            if known is not None and known.log_offset > served.log_offset:
                 return
             if known is not None:
                 lists.remove(known)

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client.core import Metric
 
 from models import events
-from models.events import ItemVector, Reason, Refusal, ReviewVector
+from models.events import Interaction, ItemVector, Reason, Refusal, ReviewVector
 from models.snapshot import checksum
 from models.text_ranking import ItemTexts
 from models.warm import warm_up
@@ -28,13 +28,13 @@ from streams.health import Health, serve
 from streams.ingest import Ingest, Outbox, refuse
 from streams.language_ranker import create_ranker
 from streams.language_stage import LanguageStage
-from streams.learn import Learner
+from streams.learn import Learner, decode_interaction
 from streams.live_quality import LiveQuality
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 from streams.near import Near
 from streams.presence import EVERY_S, Speaker
 from streams.recommend import Recommend
-from streams.replica import Positions, Replica, extent
+from streams.replica import Positions, Replica, extent, record_at
 from streams.settings import ROLES, Settings
 from streams.snapshots import Snapshots
 from streams.status import Snapshot, render
@@ -189,6 +189,7 @@ class Worker:
         try:
             if self.recommend is not None and self.replica is not None and self.ready:
                 await self.recommend.popular(self._owns, self.replica.folded(self.settings.topic("interactions")))
+                await self._repeat(self.recommend)
             if self.embedder is not None and self._embedder_ready.is_set():
                 for collection, count in (await self.embedder.counts()).items():
                     self.metrics.points[collection].set(count)
@@ -198,6 +199,16 @@ class Worker:
             self.metrics.qdrant_failures.inc()
         except Exception as problem:
             transport.die(f"the watch failed: {problem}", problem)
+
+    async def _repeat(self, recommend: Recommend) -> None:
+        try:
+            await recommend.repeat(self._owns, self._line_at)
+        except (KafkaError, TimeoutError) as problem:  # the agents wait for Kafka and decide what that means; this can wait
+            log.warning("a list that was overwritten by an older one is sent again later: %s", problem)
+
+    async def _line_at(self, partition: int, offset: int) -> Interaction | None:
+        record = await record_at(self.settings.connection, self.settings.topic("interactions"), partition, offset)
+        return decode_interaction(record.value) if record is not None else None
 
     async def _speak(self) -> None:
         try:

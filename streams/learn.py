@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiokafka import ConsumerRecord
 
 from models import Recommender, events
 from models.attribution import RecentIds, ServedLists
-from models.events import CausedBy, Interaction, Item, ItemVector, RecommendationList, ReviewVector
+from models.events import POPULAR, CausedBy, Interaction, Item, ItemVector, RecommendationList, ReviewVector
 from models.fold import check
 from models.kept import Kept, Saved, Value
 from models.snapshot import fingerprint
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from streams.live_quality import LiveQuality
 
 log = logging.getLogger(__name__)
+
+OVERTAKEN: Final = 10_000
+"""Users noted whose older list was written after the newer one; of more, the first have to wait for their next event."""
 
 _interaction = msgspec.json.Decoder(Interaction).decode
 _vector = msgspec.json.Decoder(ItemVector).decode
@@ -87,6 +90,7 @@ class Learner(Kept):
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
         self.quality: LiveQuality | None = None  # tests the model before it learns
+        self.overtaken: dict[str, int] = {}  # user -> log offset of the list that holds, where an older one was written after it
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
     def applies(self) -> dict[str, Callable[[int, Sequence[ConsumerRecord]], None]]:
@@ -164,11 +168,23 @@ class Learner(Kept):
         for record in records:
             if record.value is None:
                 self.served.forget((record.key or b"").decode(errors="replace"))
+                self.overtaken.pop((record.key or b"").decode(errors="replace"), None)
                 continue
             try:
-                self.served.put(_list(record.value))
+                served = _list(record.value)
             except (msgspec.MsgspecError, RecursionError, ValueError):
                 continue  # not one of ours
+            self._last_word(served)
+            self.served.put(served)
+
+    def _last_word(self, served: RecommendationList) -> None:
+        """Note whose last record on the topic is not the list that holds: compaction would keep it in its place."""
+        last = self.served.last(served.user_id)
+        self.overtaken.pop(served.user_id, None)
+        if last is not None and served.log_offset < last.log_offset and served.user_id != POPULAR:
+            self.overtaken[served.user_id] = last.log_offset
+            if len(self.overtaken) > OVERTAKEN:
+                del self.overtaken[next(iter(self.overtaken))]
 
     def is_repeated(self, partition: int, offset: int) -> bool:
         """Whether this line of the log changed nothing, because its event was known (of the last 200,000 such lines)."""

@@ -85,6 +85,13 @@ class Metrics:
         lists = Counter("freshet_lists", "Lists acknowledged on the output topic.", ["arm", "audience"], registry=r)
         self.lists = {a: lists.labels(arm, a) for a in ("user", "strangers")}
         self.unchanged = Counter("freshet_lists_unchanged", "Lists made, found equal to the last one and not sent.", registry=r)
+        overtaken = Counter(
+            "freshet_lists_overtaken",
+            "Lists not sent, as one for a later event is out; and sent again, as an older one was written after them.",
+            ["outcome"],
+            registry=r,
+        )
+        self.overtaken = {outcome: overtaken.labels(outcome) for outcome in ("not_sent", "sent_again")}
         self.freshness = Histogram(
             "freshet_freshness_seconds",
             "From an event at the broker to its list acknowledged by the broker.",

@@ -121,3 +121,7 @@ def test_a_list_made_anew_later_in_the_log_stands_there():
     assert len([1 for offset in (2, 6, 10) if lists.out_before("ada", offset) is not None]) == 2, "it is no longer where it was"
     lists.put(served("ada", "first", "xy", offset=1))
     assert lists.last("ada") == last, "the old one, delivered again, changes nothing"
+    lists.put(served("ada", "first", "yw", offset=9))
+    again = lists.last("ada")
+    assert again is not None
+    assert again.items == ("y", "w"), "made anew for the same event it holds"

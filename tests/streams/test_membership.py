@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from kafka import KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from models import Click
 from models.attribution import ServedLists
@@ -109,8 +111,8 @@ def said(river: Flow) -> dict[str, list[RecommendationList]]:
 
 
 def holds(lists: list[RecommendationList]) -> RecommendationList:
-    """Which of them holds, for a reader that goes by `log_offset`."""
-    return max(lists, key=lambda one: one.log_offset)
+    """Which of them holds, for a reader that goes by `log_offset`: the highest, and of equal ones the last."""
+    return max(reversed(lists), key=lambda one: one.log_offset)
 
 
 def no_conflicts(river: Flow, clicks: list[Click]) -> None:
@@ -127,8 +129,8 @@ def no_conflicts(river: Flow, clicks: list[Click]) -> None:
         last = holds(lists)
         assert last.log_offset <= newest[user]
         assert not had[user] & {item.item_id for item in last.items}, f"{user}: the list that holds does not know all they did"
-        words = {tuple(item.item_id for item in one.items) for one in lists if one.log_offset == last.log_offset}
-        assert len(words) == 1, f"{user}: two lists claim to be the last word"
+        events = {one.caused_by.event_id for one in lists if one.log_offset == last.log_offset}
+        assert len(events) == 1, f"{user}: lists for two events claim to be the last word"
 
 
 @pytest.mark.timeout(400)
@@ -180,8 +182,9 @@ def test_the_older_list_of_a_worker_that_froze_is_nobodys_last_word(brisk: Flow)
         newest, older = holds(lists), min(lists, key=lambda one: one.log_offset)
         late = msgspec.structs.replace(older, list_id="late", caused_by=CausedBy(event_id="late", timestamp_ms=1))
         river.producer.send(river.settings.topic("recommendations"), key=user.encode(), value=encode(late)).get(30)
-        settle(*workers)
+        until(lambda: said(river)[user][-1].log_offset == newest.log_offset, "the list that holds is the last record again")
         assert holds(said(river)[user]).list_id == newest.list_id
+        assert sum(one.metric("freshet_lists_overtaken_total", outcome="sent_again") for one in workers) >= 1
         served = ServedLists(100, 5)
         for one in said(river)[user]:
             served.put(one)
@@ -190,3 +193,38 @@ def test_the_older_list_of_a_worker_that_froze_is_nobodys_last_word(brisk: Flow)
         assert last.list_id == newest.list_id, "so do our own readers, attribution for one"
     finally:
         end(*workers)
+
+
+@pytest.mark.timeout(300)
+def test_a_batch_that_comes_again_overwrites_no_later_list(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    """All is delivered again, as after a crash before the commit, in batches so small that most are older than what is out."""
+    options = {"model_embedding_dim": "4", "batch_events": "7"}
+    with flow(kafka.bootstrap, tmp_path, f"members{next(_numbers)}.", **options) as river:
+        worker = river.start("--roles", LISTS)
+        for number in range(4):
+            round_of_clicks(river, number)
+        river.settle()
+        river.stop(worker)
+        before = said(river)
+        rewind(river)
+        worker = river.start("--roles", LISTS)
+        until(lambda: river.metric("freshet_batch_records_sum", agent="recommend") >= 4 * USERS, "all of it came again")
+        river.settle()
+        assert river.metric("freshet_lists_overtaken_total", outcome="not_sent") > USERS
+        for user, lists in said(river).items():
+            assert holds(before[user]).log_offset == lists[-1].log_offset, "the last record is still that of the last event"
+        river.stop(worker)
+
+
+def rewind(river: Flow) -> None:
+    """The group has committed nothing of the log."""
+    topic = river.settings.topic("interactions")
+    consumer = KafkaConsumer(
+        **river.settings.connection.kafka_python(), group_id=river.settings.app_id, enable_auto_commit=False
+    )  # fmt: skip
+    try:
+        places = [TopicPartition(topic, number) for number in range(river.settings.partitions)]
+        consumer.assign(places)
+        consumer.commit({place: OffsetAndMetadata(0, "", -1) for place in places})
+    finally:
+        consumer.close()
