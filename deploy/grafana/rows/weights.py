@@ -14,8 +14,8 @@ WEIGHTS: Final = Row(
     (
         Panel(
             "Who trains for all",
-            "The owner of partition 0 of the interactions log. None for minutes: is anybody ready (Conditions)? Two: for a "
-            "moment after one has frozen, or while workers of two layouts run side by side (an upgrade).",
+            "The owner of partition 0 of the interactions log. None for minutes: runbook FreshetNobodyTrains. Two: for "
+            "a moment after one has frozen, or while workers of two layouts run side by side (an upgrade).",
             "short",
             [Query(f"freshet_weights_trainer{{{SELECT}}} {_MAKES_LISTS}", "{{job}} {{instance}}")],
             width=6,
