@@ -29,8 +29,10 @@ _PAUSES: Final = tuple(minutes * _MINUTE for minutes in (0, 10, 60, 36 * 60, 8 *
 _DAY: Final = 24 * 60 * _MINUTE
 _BLOCK: Final = 4 * 60 * _MINUTE
 
-_HISTORY: Final = 1
-_PAUSE: Final = _HISTORY + len(_KNOWN) + 1
+HISTORY: Final = 1
+"""The first row that stands for how much is known of the user; `Contexts.rows` names it first."""
+HISTORIES: Final = len(_KNOWN) + 1
+_PAUSE: Final = HISTORY + HISTORIES
 _HOUR: Final = _PAUSE + len(_PAUSES) + 1
 _WEEKEND: Final = _HOUR + _DAY // _BLOCK
 _VALUES: Final = _WEEKEND + 2
@@ -49,7 +51,7 @@ class Contexts(Kept):
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""
         rows = [
-            _HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
+            HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
             _PAUSE + sum(query.pause_ms >= least for least in _PAUSES),
             _HOUR + query.at_ms % _DAY // _BLOCK,
             _WEEKEND + int((query.at_ms // _DAY + 3) % 7 >= 5),  # the first day of Unix time was a Thursday, Monday is 0
