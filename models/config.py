@@ -46,7 +46,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     purchase_weight: Annotated[float, _doc("weight of a purchase", gt=0, le=100)] = 3.0
 
     # sources
-    sources: Annotated[tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all of them")] = ()
+    sources: Annotated[
+        tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all that are not optional")
+    ] = ()
+    also: Annotated[tuple[str, ...], _doc("sources in use besides: the optional ones, as text_item_cf")] = ()
     without: Annotated[tuple[str, ...], _doc("sources left out, by the name of the source or of one instance of it")] = ()
     candidates: Annotated[int, _doc("candidates taken from each source for a list", ge=1, le=1000)] = 40
     repeats: Annotated[
@@ -74,6 +77,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_review_vectors: Annotated[int, _doc("vectors of reviews held, the newest", ge=16, le=10_000_000)] = 50_000
     text_users: Annotated[int, _doc("T-UserCF compares the words of so many users, the last to write", ge=1, le=1_000_000)] = 2048
     text_user_share: Annotated[float, _doc("T-UserCF: part of a similarity that is what people say", ge=0, le=1)] = 0.4
+    text_item_share: Annotated[float, _doc("T-ItemCF: part of a similarity that is what is said", ge=0, le=1)] = 0.1
     content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
     content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
 
