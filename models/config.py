@@ -124,6 +124,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     newcomer_price: Annotated[
         float, _doc("learned fusion: part of a list's expected hits that a newcomer may cost; 0: no newcomers", ge=0, le=1)
     ] = 0.02
+    newcomer_draw: Annotated[
+        float, _doc("part of the newcomers' places that are drawn among all within the price, not given to the best", ge=0, le=1)
+    ] = 0.1
     rrf_k: Annotated[float, _doc("reciprocal rank fusion: 1 / (k + rank)", gt=0, le=10_000)] = 60.0
     alpha: Annotated[float, _doc("weighted fusion: weight of collaborative filtering", ge=0, le=1000)] = 0.7
     beta: Annotated[float, _doc("weighted fusion: weight of popularity and content", ge=0, le=1000)] = 0.2

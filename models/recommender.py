@@ -134,7 +134,7 @@ class Recommender(Kept):
         ranked = self._ranked(union.items, shares, query, n)
         return noted(
             explain.explained(ranked.items, ranked.shares, self.sources, query, self.history, self.config.reasons_per_item),
-            ranked.notes,
+            ranked,
         )
 
     def _ranked(
