@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.interning import Interner
-from models.kept import Kept
+from models.kept import Kept, Misfit, Value, fitting
 from models.sources.base import Query
 
 SHARED: Final = 0
@@ -43,10 +43,22 @@ class Contexts(Kept):
 
     kept = ("values",)
     gradient = True
+    shared = True
 
     def __init__(self, values: int) -> None:
         self.values = Interner(values)
         self.count = _VALUES + values
+
+    def accept(self, saved: Mapping[str, Value]) -> None:
+        """Names as many as there are rows for, each with its own, none released: a row is an index into the weights."""
+        names, order = saved["values.names"], saved["values.order"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+            raise Misfit("the names of contexts are not names, each of one row")
+        if len(names) > self.values.bound or saved["values.free"] != []:
+            raise Misfit(f"{len(names)} contexts with rows of their own, of {self.values.bound}")
+        keys = fitting("values.keys", saved, self.values.keys)
+        if not isinstance(order, np.ndarray) or order.tolist() != [*range(len(names))] or len(keys) < len(names):
+            raise Misfit("the contexts are not in the order of their rows")
 
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""

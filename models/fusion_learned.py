@@ -33,7 +33,8 @@ learned one is clearly below the best source, that source alone ranks.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ import numpy.typing as npt
 from models.config import Config
 from models.contexts import HISTORIES, HISTORY, SHARED, Contexts
 from models.fusion import Union
-from models.kept import Kept
+from models.kept import Kept, Misfit, Value
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Query, Source
@@ -228,6 +229,7 @@ class Side(Kept):
     """What is learned for lists of one kind. Weights, (rows, 4 S + 3): row 0 is shared, the others belong to contexts."""
 
     kept = ("weights", "squares", "matrix", "inverse", "steady", "steady_squares", "steps", "gains", "tested")
+    shared = True
 
     def __init__(self, config: Config, sources: int, rows: int) -> None:
         width = PER_SOURCE * sources + OWN
@@ -251,6 +253,14 @@ class Side(Kept):
         """What lists go by in these contexts, (4 S + 3,): the mean of both learners."""
         mean: npt.NDArray[np.float64] = (_together(self.weights, rows) + _together(self.steady, rows[:1])) / 2.0
         return mean
+
+    def accept(self, saved: Mapping[str, Value]) -> None:
+        super().accept(saved)
+        squares: Any = saved["squares"]
+        steady: Any = saved["steady_squares"]
+        counts = saved["steps"], saved["tested"]
+        if squares.min() <= 0.0 or steady.min() <= 0.0 or any(not isinstance(count, int) or count < 0 for count in counts):
+            raise Misfit("sums of squares are above 0, and counts are not below it")
 
     def learn(
         self, features: npt.NDArray[np.float64], n: int, rows: npt.NDArray[np.int64], taken: int, p: npt.NDArray[np.float64]

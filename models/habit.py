@@ -36,6 +36,7 @@ class Habit(Kept):
 
     kept = ("rate", "events")
     gradient = True
+    shared = True
 
     def __init__(self, history: History, returning: float) -> None:
         self.history = history
