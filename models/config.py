@@ -114,6 +114,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context_values: Annotated[
         int, _doc("learned fusion: distinct name=value pairs of requests with weights of their own", ge=0, le=10_000)
     ] = 64
+    user_lessons: Annotated[
+        int, _doc("events of one user that teach, in a day, what gradient steps learn; 0: all", ge=0, le=1_000_000)
+    ] = 256
+    item_lessons: Annotated[
+        float, _doc("part of all events that teach about one item, after the first 256; 1: no bound", gt=0, le=1)
+    ] = 0.125
     fusion_memory: Annotated[int, _doc("learned fusion: events over which rankings are compared", ge=10, le=1_000_000)] = 500
     newcomer_events: Annotated[int, _doc("an item with fewer events is a newcomer", ge=0, le=1_000_000)] = 5
     newcomer_price: Annotated[

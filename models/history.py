@@ -39,7 +39,9 @@ TOO_OLD: Final = 3
 class Step:
     """One event that enters (`sign` 1) or leaves (`sign` -1) a window. One object is used again for every step."""
 
-    __slots__ = ("context", "item", "joined", "kind", "left", "positive", "rating", "sign", "timestamp_ms", "user", "weight")
+    __slots__ = (
+        "context", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user", "weight",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.user = self.item = 0
@@ -52,6 +54,7 @@ class Step:
         self.joined = False  # the item has become one of the user's profile (known after the step)
         self.context: Mapping[str, str] | None = None  # what the event says of where it happened; not remembered
         self.left = False  # the item has left the user's profile (known after the step)
+        self.teaches = True  # whether gradient steps learn from it (see `models.pace`)
 
 
 class History(Kept):
@@ -158,7 +161,7 @@ class History(Kept):
         step.user, step.item, step.timestamp_ms, step.kind, step.rating = user, item, timestamp_ms, kind, rating
         step.positive = kind != REVIEW or rating >= self.positive_rating
         step.weight = int(self.weights[kind]) if step.positive else 0
-        step.sign, step.joined, step.left, step.context = 1, False, False, None
+        step.sign, step.joined, step.left, step.context, step.teaches = 1, False, False, None, True
 
     def leaving(self, step: Step, user: int, position: int) -> None:
         """Describe the event at `position`, which is about to leave."""

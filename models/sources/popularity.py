@@ -1,18 +1,19 @@
 """Popularity: of all time, and with several half-lives of event time.
 
 *All time*: the number of users whose profile holds the item.
-*Trends*: sum over the positive events of an item of weight * 2^(-(now - t) / half-life).
+*Trends*: sum over the users of an item of the largest weight * 2^(-(now - t) / half-life) among the user's positive events of it.
 
-Trends are exact: an event counts an integer that depends on its time and weight alone, as a multiple of the worth of an epoch
-of four half-lives; when the high-water mark reaches the next epoch all are counted anew from the windows. So an event that is
-taken back leaves nothing behind, and the order of events does not matter. The common factor 2^(-now / half-life) is left out:
-it changes no order and no ratio.
+So a user counts once for an item, whatever they do with it, as what they do counts most now. Trends are exact: an event is worth
+an integer that depends on its time and weight alone, as a multiple of the worth of an epoch of four half-lives; when the
+high-water mark reaches the next epoch all are counted anew from the windows. So an event that is taken back leaves nothing
+behind, and the order of events does not matter. The common factor 2^(-now / half-life) is left out: it changes no order and no
+ratio.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,28 +43,68 @@ def worth(ts: int, weight: int, half_life_ms: int, base: int) -> int:
 
 
 @kernel
+def _is_good(event: Any, item: int, positive_rating: int) -> bool:
+    """Whether an event speaks for an item."""
+    return bool(event.item == item and (event.kind != 2 or event.rating >= positive_rating))
+
+
+@kernel
+def _others(
+    data: Array, rows: Array, profile: Array, profile_rows: Array, user: int, item: int, ts: int, kind: int, entered: bool,
+    weights: Array, positive_rating: int, half_life_ms: int, base: int,
+) -> int:  # fmt: skip
+    """What the user's events of an item are worth without the one that has just entered or left."""
+    size = profile_rows[user].size
+    if entered and size > 0:
+        newest = profile[profile_rows[user].start + size - 1]
+        if newest.item == item and newest.count == 1:
+            return 0
+    best = 0
+    start = rows[user].start
+    for k in range(start + rows[user].size - 1, start - 1, -1):
+        if not _is_good(data[k], item, positive_rating):
+            continue
+        if entered and data[k].ts == ts and data[k].kind == kind:
+            entered = False
+            continue
+        best = max(best, worth(data[k].ts, weights[data[k].kind], half_life_ms, base))
+    return best
+
+
+@kernel
 def _count(
-    ts: int, weight: int, half_life_ms: int, base: int, members: Array, at: Array, floor: Array, floor_key: Array,
-    counts: Array, keys: Array, item: int, span: int, bound: int,
+    data: Array, rows: Array, profile: Array, profile_rows: Array, user: int, item: int, ts: int, kind: int, sign: int,
+    weights: Array, positive_rating: int, half_life_ms: int, base: int, members: Array, at: Array, floor: Array,
+    floor_key: Array, counts: Array, keys: Array, span: int, bound: int,
 ) -> None:  # fmt: skip
-    """An event of an item enters, or leaves if `weight` is negative."""
-    value = worth(ts, abs(weight), half_life_ms, base)
-    counts[item] += value if weight > 0 else -value
-    update(members, at, floor, floor_key, counts, keys, item, span, bound)
+    """A positive event of an item has entered (`sign` 1) or left (-1) its user's window."""
+    value = worth(ts, weights[kind], half_life_ms, base)
+    others = _others(
+        data, rows, profile, profile_rows, user, item, ts, kind, sign > 0, weights, positive_rating, half_life_ms, base
+    )  # fmt: skip
+    if value > others:
+        counts[item] += sign * (value - others)
+        update(members, at, floor, floor_key, counts, keys, item, span, bound)
 
 
 @kernel
 def _recount(
     data: Array, rows: Array, users: int, weights: Array, positive_rating: int, half_life_ms: int, base: int, out: Array
 ) -> None:  # fmt: skip
-    """Count all positive events of all windows."""
+    """Count what every user's best event of each item is worth."""
     out[:] = 0
+    best = np.zeros(len(out), np.int64)
     for u in range(users):
         start = rows[u].start
         for k in range(start, start + rows[u].size):
             item = data[k].item
-            if item >= 0 and (data[k].kind != 2 or data[k].rating >= positive_rating):
-                out[item] += worth(data[k].ts, weights[data[k].kind], half_life_ms, base)
+            if item >= 0 and _is_good(data[k], item, positive_rating):
+                best[item] = max(best[item], worth(data[k].ts, weights[data[k].kind], half_life_ms, base))
+        for k in range(start, start + rows[u].size):
+            item = data[k].item
+            if item >= 0:
+                out[item] += best[item]
+                best[item] = 0
 
 
 class _Ranked(Source):
@@ -118,7 +159,7 @@ class Popularity(_Ranked):
 
 
 class Trending(_Ranked):
-    """By recent positive events, weighted by their kind; one instance per half-life."""
+    """By the users of late, weighted by what they did; one instance per half-life."""
 
     name = "trending"
     kept = ("epoch", "_counts")
@@ -150,9 +191,11 @@ class Trending(_Ranked):
             self._recount()
         elif step.positive:
             board, history = self.board, self.history
+            windows, profiles = history.windows, history.profiles
             _count(
-                step.timestamp_ms, step.sign * step.weight, self.half_life_ms, self._base, board.members, board.at, board.floor,
-                board.floor_key, self._counts, history.items.keys, step.item, history.items.span, board.bound,
+                windows.data, windows.rows, profiles.data, profiles.rows, step.user, step.item, step.timestamp_ms, step.kind,
+                step.sign, history.weights, history.positive_rating, self.half_life_ms, self._base, board.members, board.at,
+                board.floor, board.floor_key, self._counts, history.items.keys, history.items.span, board.bound,
             )  # fmt: skip
 
     @property

@@ -115,6 +115,10 @@ class Naive:
         """(user, item, stars) of every remembered review."""
         return [(u, e.item or "", e.rating or 0.0) for u in self.users() for e in self.events(u) if e.kind == "review"]
 
+    def ratings(self) -> list[tuple[str, str, float]]:
+        """(user, item, stars) of everybody's newest review of each item."""
+        return [(user, item, stars) for (user, item), stars in {(u, i): r for u, i, r in self.rated()}.items()]
+
     # ---------------------------------------------------------------------------------------- sources
     def item_cf(self, user: str) -> dict[str, float]:
         takers, scores = self.takers(), defaultdict(float)
@@ -153,14 +157,18 @@ class Naive:
         """Relative to an event of weight 1 now."""
         scores: dict[str, float] = defaultdict(float)
         for user in self.users():
+            best: dict[str, float] = defaultdict(float)
             for e in self.events(user):
                 if self.good(e) and e.item:
-                    scores[e.item] += self.weight[e.kind] * 2.0 ** ((e.timestamp_ms - self.now_ms) / half_life_ms)
+                    worth = self.weight[e.kind] * 2.0 ** ((e.timestamp_ms - self.now_ms) / half_life_ms)
+                    best[e.item] = max(best[e.item], worth)
+            for item, worth in best.items():
+                scores[item] += worth
         return dict(scores)
 
     # ---------------------------------------------------------------------------------------- ratings
     def predict(self, user: str, item: str) -> float:
-        ratings = self.rated()
+        ratings = self.ratings()
         if not ratings:
             return 3.0
         mean = sum(r for _, _, r in ratings) / len(ratings)
@@ -169,6 +177,6 @@ class Naive:
             mine = [r - mean for _, j, r in ratings if i == j]
             return sum(mine) / (len(mine) + self.config.item_shrink) if mine else 0.0
 
-        mine = [r - mean - item_bias(i) for u, i, r in ratings if u == user]
+        mine = [r - mean - item_bias(i) for u, i, r in self.rated() if u == user]
         user_bias = sum(mine) / (len(mine) + self.config.user_shrink) if mine else 0.0
         return min(5.0, max(1.0, mean + item_bias(item) + user_bias))
