@@ -43,30 +43,29 @@ class Pace(Kept):
         """Events that have not taught, by the allowance that was used up."""
         self._users: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         """Per user: the time (ms) from which nothing is owed."""
-        self._items: npt.NDArray[np.float64] = np.zeros(16)
+        self._items: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         """Per item: likewise, counted in events."""
         self._each_ms = DAY_MS // config.user_lessons if config.user_lessons else 0
         self._most_ms = self._each_ms * (config.user_lessons - 1)
-        self._each = 1.0 / config.item_lessons
+        self._each = round(1.0 / config.item_lessons)
         self._most = self._each * (FIRST - 1)
 
     def before(self, step: Step) -> None:
         """Whether an event that is about to enter teaches."""
         if step.sign < 0:
             return
-        self.asked += 1
-        now_ms, now = self.history.now_ms, self.asked
-        user_ms = max(self._users.item(step.user), now_ms)
-        item = max(self._items.item(step.item), now)
-        if self._each_ms and user_ms - now_ms > self._most_ms:
+        self.asked = now = self.asked + 1
+        user, item, now_ms = step.user, step.item, self.history.now_ms
+        due_ms, due = self._users.item(user), self._items.item(item)
+        if due_ms - now_ms > self._most_ms:
             step.teaches = False
             self.held_back["user_pace"] += 1
-        elif self._each > 1.0 and item - now > self._most:
+        elif due - now > self._most:
             step.teaches = False
             self.held_back["item_pace"] += 1
         else:
-            self._users[step.user] = user_ms + self._each_ms
-            self._items[step.item] = item + self._each
+            self._users[user] = self._each_ms + (due_ms if due_ms > now_ms else now_ms)
+            self._items[item] = self._each + (due if due > now else now)
 
     def ensure(self, users: int, items: int) -> None:
         """Make place for so many users and items."""
@@ -84,4 +83,4 @@ class Pace(Kept):
 
     def forget_item(self, item: int) -> None:
         """The index will stand for another item."""
-        self._items[item] = 0.0
+        self._items[item] = 0
