@@ -40,8 +40,8 @@ class Step:
     """One event that enters (`sign` 1) or leaves (`sign` -1) a window. One object is used again for every step."""
 
     __slots__ = (
-        "context", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user", "was_young", "weight",
-        "young",
+        "context", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user",
+        "was_young", "weight", "young",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ from models.kept import Kept
 from models.rows import grown
 
 DAY_MS: Final = 86_400_000
-FIRST: Final = 256
+FIRST: Final = 64
 """Lessons about an item before its share counts."""
 
 

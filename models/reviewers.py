@@ -1,7 +1,8 @@
 """What people say, as vectors: the mean of each user's reviews, so that people can be alike in their words.
 
 A review's unit vector is kept in integers, one byte a number (see `scale_of`), at most `max_review_vectors` of them, the newest
-to come, and of one user no more than `OF_ONE`, so that nobody can write all others out; sums of them are integers too. So a review that is taken back leaves nothing behind, and neither does a person.
+to come, and of one user no more than `OF_ONE`, so that nobody can write all others out; sums of them are integers too. So a
+review that is taken back leaves nothing behind, and neither does a person.
 Users are known by id here: reviews are embedded elsewhere, and may come before or after the events they belong to.
 """
 

@@ -5,9 +5,9 @@
 
 So a user counts once for an item, whatever they do with it, as what they do counts most now. And accounts that have done little
 else cannot lift an item alone: of those with fewer than `young_items` distinct items as many count in full as of the others, and
-of what is beyond that an eighth. With n the users of an item (or what they are worth), y of them young:
+of what is beyond that a 64th. With n the users of an item (or what they are worth), y of them young:
 
-    counts = n - y + min(y, n - y) + max(0, y - (n - y)) / 8
+    counts = n - y + min(y, n - y) + max(0, y - (n - y)) / 64
 
 Trends are exact: an event is worth
 an integer that depends on its time and weight alone, as a multiple of the worth of an epoch of four half-lives; when the
@@ -52,9 +52,9 @@ def worth(ts: int, weight: int, half_life_ms: int, base: int) -> int:
 
 @kernel
 def _ranks(everybody: int, young: int) -> int:
-    """What an item counts in eighths: see the module."""
+    """What an item counts by its users, in parts of 64: see the module."""
     others = everybody - young
-    return 8 * (others + min(young, others)) + max(0, young - others)
+    return 64 * (others + min(young, others)) + max(0, young - others)
 
 
 @kernel
@@ -101,7 +101,8 @@ def _vote(votes: Array, item: int, value: int, young: bool) -> None:
     votes[_ALL, item] += value
     if young:
         votes[_YOUNG, item] += value
-    votes[_COUNTS, item] = _ranks(votes[_ALL, item], votes[_YOUNG, item]) >> 3
+    others = votes[_ALL, item] - votes[_YOUNG, item]
+    votes[_COUNTS, item] = others + min(votes[_YOUNG, item], others) + (max(0, votes[_YOUNG, item] - others) >> 6)
 
 
 @kernel
@@ -189,7 +190,7 @@ class _Ranked(Source):
 
 
 class Popularity(_Ranked):
-    """By the number of users who have an item, of all time. Counts are in eighths."""
+    """By the number of users who have an item, of all time. Counts are in parts of 64."""
 
     name = "popularity"
     kept = ("_counts", "young")
@@ -242,7 +243,8 @@ class Trending(_Ranked):
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        return self._votes[_COUNTS]
+        counts: npt.NDArray[np.int64] = self._votes[_COUNTS]
+        return counts
 
     def ensure(self, users: int, items: int) -> None:
         super().ensure(users, items)

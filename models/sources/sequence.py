@@ -206,7 +206,8 @@ class Order(Kept):
 
     kept = ("following", "preceding", "ahead", "behind")
     scratch = (
-        "_old", "_new", "_old_length", "_same", "_numbers", "_changes", "_cells", "score", "touched", "count", "scale", "scale_of", "_stamp",
+        "_old", "_new", "_old_length", "_same", "_numbers", "_changes", "_cells",
+        "score", "touched", "count", "scale", "scale_of", "_stamp",
     )  # fmt: skip
 
     def __init__(self, state: State) -> None:
@@ -259,7 +260,8 @@ class Order(Kept):
             other.pool.room_for(4)
             begin = _change(
                 history.windows.data, history.windows.rows, step.user, history.positive_rating, old, self._new, self._same,
-                self._numbers, self._changes, WEIGHTS, begin, one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
+                self._numbers, self._changes, WEIGHTS, begin,
+                one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
                 other.pool.data, other.pool.rows, other.pool.free, other.overflowed, other.totals,
                 self.ahead, self.behind, one.max_neighbours, last,
             )  # fmt: skip

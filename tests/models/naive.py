@@ -155,18 +155,18 @@ class Naive:
 
     @staticmethod
     def ranked(votes: dict[str, dict[bool, float]]) -> dict[str, float]:
-        """What votes count, by item: those of young accounts as many as the others in full, and of the rest an eighth."""
+        """What votes count, by item: those of young accounts as many as the others in full, and of the rest a 64th."""
         return {
-            item: by[False] + min(by[True], by[False]) + max(0.0, by[True] - by[False]) / 8 for item, by in votes.items()
+            item: by[False] + min(by[True], by[False]) + max(0.0, by[True] - by[False]) / 64 for item, by in votes.items()
         }  # fmt: skip
 
     def popularity(self) -> dict[str, float]:
-        """In eighths."""
+        """In parts of 64."""
         votes: dict[str, dict[bool, float]] = defaultdict(lambda: defaultdict(float))
         for item, users in self.takers().items():
             for user in users:
                 votes[item][self.young(user)] += 1
-        return {item: 8 * count for item, count in self.ranked(votes).items()}
+        return {item: 64 * count for item, count in self.ranked(votes).items()}
 
     def trending(self, half_life_ms: float) -> dict[str, float]:
         """Relative to an event of weight 1 now."""
