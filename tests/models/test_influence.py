@@ -1,4 +1,4 @@
-"""How far anybody moves what others get: one account by stated amounts, whatever it sends, a crowd of invented ones as measured."""
+"""How far anybody moves what others get: one account by stated amounts, whatever it sends, invented crowds as measured."""
 
 from __future__ import annotations
 
