@@ -21,6 +21,7 @@ from streams.embedded_kafka import EmbeddedKafka
 from streams.experiment import World, experiment, report
 from tests.benchmarks.metrics_cost import metrics_cost
 from tests.benchmarks.model_cost import Row, library, scale, start, stream
+from tests.benchmarks.sharded import sharded
 from tests.benchmarks.state import state
 from tests.streams.flow import Flow, flow
 
@@ -103,12 +104,16 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
     parser.add_argument("--rates", default="200", help="events/s for freshness, comma separated")
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
-    parser.add_argument("--only", choices=["library", "start", "scale", "metrics", "stages", "freshness", "simulation", "state"])
+    parser.add_argument(
+        "--only",
+        choices=["library", "start", "scale", "sharded", "metrics", "stages", "freshness", "simulation", "state"],
+    )
     parser.add_argument("--visits", type=int, default=20_000, help="of each simulated shop")
     parser.add_argument("--seeds", type=int, default=3, help="simulated shops of each arm, at least 2")
     parser.add_argument("--scale-events", type=int, default=10_000_000, help="of the large model, only with --only scale")
     parser.add_argument("--scale-users", type=int, default=1_000_000)
     parser.add_argument("--scale-items", type=int, default=100_000)
+    parser.add_argument("--sharded-events", type=int, default=60_000, help="of the simulated shards, only with --only sharded")
     parser.add_argument("--state-events", type=int, default=3_000_000, help="of the state that is saved, only with --only state")
     parser.add_argument("--json", type=Path, help="write the rows there too")
     chosen = parser.parse_args()
@@ -125,6 +130,8 @@ def main() -> int:
         take(start())
     if chosen.only == "scale":  # many minutes
         take(scale(chosen.scale_events, chosen.scale_users, chosen.scale_items))
+    if chosen.only == "sharded":  # some minutes
+        take(sharded(chosen.sharded_events))
     if chosen.only == "state":  # some minutes
         take(state(chosen.state_events, chosen.scale_users, chosen.scale_items))
     if chosen.only in (None, "metrics"):
