@@ -68,6 +68,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         72.0,
         720.0,
     )
+    young_items: Annotated[
+        int,
+        _doc(
+            "popularity, trends: votes of users of fewer items count little where they outnumber others; 1: off",
+            ge=1,
+            le=512,
+        ),
+    ] = 3
     board_items: Annotated[int, _doc("items kept ready in each ranking by popularity", ge=16, le=65_536)] = 256
     text_items: Annotated[int, _doc("the taste vector is made of so many of the user's newest items", ge=1, le=4096)] = 20
     text_decay: Annotated[float, _doc("taste: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
@@ -119,6 +127,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context_values: Annotated[
         int, _doc("learned fusion: distinct name=value pairs of requests with weights of their own", ge=0, le=10_000)
     ] = 64
+    user_lessons: Annotated[
+        int, _doc("events of one user that teach, in a day, what gradient steps learn; 0: all", ge=0, le=1_000_000)
+    ] = 256
+    item_lessons: Annotated[
+        float, _doc("part of all events that teach about one item, after the first 64; 1: no bound", gt=0, le=1)
+    ] = 0.0625
     fusion_memory: Annotated[int, _doc("learned fusion: events over which rankings are compared", ge=10, le=1_000_000)] = 500
     newcomer_events: Annotated[int, _doc("an item with fewer events is a newcomer", ge=0, le=1_000_000)] = 5
     newcomer_price: Annotated[

@@ -343,7 +343,7 @@ class Learned(Kept):
         if not len(places):
             side.judge(np.full(self.count + 1, -1))
             return
-        self.contexts.meet(query.context)
+        self.contexts.meet(query)
         place, rows = int(places[0]), self.contexts.rows(query)
         _softmax(self._features, n, side.together(rows), self._p)
         own = self._p[:n]
