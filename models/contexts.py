@@ -6,6 +6,7 @@ Row 0 is shared by all. Every request also stands in one row of each of these gr
 - how long ago the user did something: never, within 10 minutes, 1 hour, 36 hours, 8 days, longer
 - the time of day, in blocks of four hours, and whether it is a weekend (UTC, of the event time of the request)
 - what the request says of itself (device, country, ...): a row for each of the first `context_values` distinct name=value pairs
+  that two users have brought: one account alone cannot take the rows of all others
 
 A request that says nothing has no row of the last kind. All rows start at 0, so what has never been seen changes nothing.
 """
@@ -29,22 +30,27 @@ _PAUSES: Final = tuple(minutes * _MINUTE for minutes in (0, 10, 60, 36 * 60, 8 *
 _DAY: Final = 24 * 60 * _MINUTE
 _BLOCK: Final = 4 * 60 * _MINUTE
 
-_HISTORY: Final = 1
-_PAUSE: Final = _HISTORY + len(_KNOWN) + 1
+HISTORY: Final = 1
+"""The first row that stands for how much is known of the user; `Contexts.rows` names it first."""
+HISTORIES: Final = len(_KNOWN) + 1
+_PAUSE: Final = HISTORY + HISTORIES
 _HOUR: Final = _PAUSE + len(_PAUSES) + 1
 _WEEKEND: Final = _HOUR + _DAY // _BLOCK
 _VALUES: Final = _WEEKEND + 2
 
 
 class Contexts(Kept):
-    """See the module. `count` rows in all; values of requests get theirs when they are first learned from."""
+    """See the module. `count` rows in all; values of requests get theirs when a second user is learned from who brings them. The
+    newest `values` that one user alone has brought wait."""
 
-    kept = ("values",)
+    kept = ("values", "waiting")
     gradient = True
     shared = True
 
     def __init__(self, values: int) -> None:
         self.values = Interner(values)
+        self.waiting: dict[str, int] = {}
+        """Pair -> index of the user who brought it, the first to come first."""
         self.count = _VALUES + values
 
     def accept(self, saved: Mapping[str, Value]) -> None:
@@ -61,7 +67,7 @@ class Contexts(Kept):
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""
         rows = [
-            _HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
+            HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
             _PAUSE + sum(query.pause_ms >= least for least in _PAUSES),
             _HOUR + query.at_ms % _DAY // _BLOCK,
             _WEEKEND + int((query.at_ms // _DAY + 3) % 7 >= 5),  # the first day of Unix time was a Thursday, Monday is 0
@@ -72,11 +78,21 @@ class Contexts(Kept):
                 rows.append(_VALUES + place)
         return np.array(rows, np.int64)
 
-    def meet(self, context: Mapping[str, str] | None) -> None:
+    def meet(self, query: Query) -> None:
         """Give the values of a request that is learned from rows of their own, as long as there are any."""
-        for pair in _pairs(context):
-            if self.values.get(pair) < 0 and not self.values.full:
+        if self.values.full:
+            return
+        for pair in _pairs(query.context):
+            if self.values.get(pair) >= 0:
+                continue
+            if self.waiting.setdefault(pair, query.user) != query.user:
+                del self.waiting[pair]
                 self.values.add(pair)
+                if self.values.full:
+                    self.waiting.clear()
+                    return
+            elif len(self.waiting) > self.values.bound:
+                del self.waiting[next(iter(self.waiting))]
 
 
 def _pairs(context: Mapping[str, str] | None) -> list[str]:

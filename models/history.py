@@ -39,7 +39,10 @@ TOO_OLD: Final = 3
 class Step:
     """One event that enters (`sign` 1) or leaves (`sign` -1) a window. One object is used again for every step."""
 
-    __slots__ = ("context", "item", "joined", "kind", "left", "positive", "rating", "sign", "timestamp_ms", "user", "weight")
+    __slots__ = (
+        "context", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user",
+        "was_young", "weight", "young",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.user = self.item = 0
@@ -52,6 +55,8 @@ class Step:
         self.joined = False  # the item has become one of the user's profile (known after the step)
         self.context: Mapping[str, str] | None = None  # what the event says of where it happened; not remembered
         self.left = False  # the item has left the user's profile (known after the step)
+        self.young = self.was_young = True  # whether the user has, had before, few items (known after the step)
+        self.teaches = True  # whether gradient steps learn from it (see `models.pace`)
 
 
 class History(Kept):
@@ -83,6 +88,7 @@ class History(Kept):
         self._steps_free = 0  # so many steps surely find memory
         self._slot: npt.NDArray[np.int32] = np.full(16, -1, np.int32)  # scratch of the kernels, all -1 between calls
         self._entries: Array = np.zeros(config.window_events, kernels.ENTRY)  # scratch
+        self._grown_up = config.young_items
         self.positive_rating = round(config.positive_rating * 1000)
         self.weights: npt.NDArray[np.int64] = np.array(
             [max(1, round(w * WEIGHT_ONE)) for w in (config.click_weight, config.purchase_weight, config.review_weight)], np.int64
@@ -158,7 +164,7 @@ class History(Kept):
         step.user, step.item, step.timestamp_ms, step.kind, step.rating = user, item, timestamp_ms, kind, rating
         step.positive = kind != REVIEW or rating >= self.positive_rating
         step.weight = int(self.weights[kind]) if step.positive else 0
-        step.sign, step.joined, step.left, step.context = 1, False, False, None
+        step.sign, step.joined, step.left, step.context, step.teaches = 1, False, False, None, True
 
     def leaving(self, step: Step, user: int, position: int) -> None:
         """Describe the event at `position`, which is about to leave."""
@@ -194,6 +200,10 @@ class History(Kept):
     def _note(self, step: Step, change: int) -> None:
         """What became of the step's item in the profile of its user (see `window.enter`)."""
         step.joined, step.left = change > 0, change < 0
+        _, _, items = self.profiles.rows.item(step.user)
+        step.young = step.was_young = items < self._grown_up
+        if change:
+            step.was_young = items - (1 if change > 0 else -1) < self._grown_up
         self.users_of.displaced += change == 2
 
     def bury(self, user: int, event_key: int, timestamp_ms: int) -> None:

@@ -19,19 +19,27 @@ def kernel(function: _F) -> _F:
     Numba's cache looks only at the file of the function itself; a kernel calls kernels of other files, so here the cache of
     each is stale as soon as any file with kernels has changed.
     """
-    return cast(_F, _stamped(nb.njit(cache=True)(function)))
+    return cast(_F, _compiled(function))
 
 
 def inlined(function: _F) -> _F:
     """A kernel that others take in where they call it: for small ones called again and again, where passing arrays would cost
     more than what is done with them."""
-    return cast(_F, _stamped(nb.njit(cache=True, inline="always")(function)))
+    return cast(_F, _compiled(function, inline="always"))
 
 
 def gradient_kernel(function: _F) -> _F:
     """As `kernel`, but sums may be re-associated (eight additions at a time). For what is learned by gradient steps and so no
     part of the exact state, and for nothing else."""
-    return cast(_F, _stamped(nb.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})(function)))
+    return cast(_F, _compiled(function, fastmath={"reassoc", "contract", "nsz"}))
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """Where nothing can be written (a read-only container without a volume) code is not kept: numba would refuse."""
+    try:
+        return _stamped(nb.njit(cache=True, **options)(function))
+    except RuntimeError:
+        return nb.njit(**options)(function)
 
 
 def _stamped(compiled: Any) -> Any:

@@ -4,7 +4,8 @@ r(u, i) = mu + b_i + b_u                                     (Koren, 2010, eq. 2
 b_i = sum of (r - mu) over the item's ratings / (n_i + item_shrink)
 b_u = sum of (r - mu - b_i) over the user's ratings / (n_u + user_shrink)
 
-Sums are integers (thousandths of a star) over the ratings in the windows: order does not matter and a rating can be taken back.
+Sums are integers (thousandths of a star) over the users' ratings in the windows, a user's newest of each item: order does not
+matter, a rating can be taken back, and who rates an item again has still one voice.
 `reco.BiasedMF` (Koren, Bell, Volinsky, 2009) goes by gradient steps: it depends a little on the order of ratings, cannot take one
 back and is no part of the digest. It knows at most `max_factor_rows` users and items, and is never asked about others, because
 its `predict_one` makes rows for whom it does not know.
@@ -23,7 +24,8 @@ from river.optim import initializers
 from models.config import Config
 from models.history import REVIEW, History, Step
 from models.kept import Kept, Saved, Value, fitting
-from models.rows import grown
+from models.kernel import kernel
+from models.rows import Array, grown
 
 _GENERATOR: Final = "MT19937"
 """What numpy calls the generator that river uses."""
@@ -31,10 +33,21 @@ UNKNOWN = 3.0
 """The middle of the scale: what is expected before the first rating."""
 
 
+@kernel
+def _newest(data: Array, rows: Array, user: int, item: int) -> int:
+    """The user's newest rating of an item, thousandths of a star; 0: none."""
+    start = rows[user].start
+    for k in range(start + rows[user].size - 1, start - 1, -1):
+        if data[k].item == item and data[k].kind == 2:
+            return int(data[k].rating)
+    return 0
+
+
 class Ratings(Kept):
     """Follows the steps of the history (see `fold.Follower`)."""
 
     kept = ("total", "count", "item_sum", "item_count", "factors")
+    scratch = ("_before",)
 
     def __init__(self, config: Config, history: History) -> None:
         self.config, self.history = config, history
@@ -43,6 +56,7 @@ class Ratings(Kept):
         self.item_sum: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self.item_count: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self.factors = Factors(config) if config.factors else None
+        self._before = 0
 
     def ensure(self, users: int, items: int) -> None:
         """Make place for so many items."""
@@ -50,19 +64,27 @@ class Ratings(Kept):
         self.item_count = grown(self.item_count, items)
 
     def before(self, step: Step) -> None:
-        """Nothing depends on the state before a step."""
+        """Note what the user's rating of the item has been."""
+        if step.kind == REVIEW:
+            self._before = self._rating(step)
 
     def after(self, step: Step) -> None:
-        """Count a review in or out."""
+        """Count a rating in, out, or in place of another."""
         if step.kind == REVIEW:
-            self.total += step.sign * step.rating
-            self.count += step.sign
-            self.item_sum[step.item] += step.sign * step.rating
-            self.item_count[step.item] += step.sign
+            before, rating = self._before, self._rating(step)
+            change = int(rating > 0) - int(before > 0)
+            self.total += rating - before
+            self.count += change
+            self.item_sum[step.item] += rating - before
+            self.item_count[step.item] += change
+
+    def _rating(self, step: Step) -> int:
+        windows = self.history.windows
+        return int(_newest(windows.data, windows.rows, step.user, step.item))
 
     def taught(self, step: Step) -> None:
         """A new rating: one gradient step."""
-        if step.kind == REVIEW and self.factors is not None:
+        if step.kind == REVIEW and step.teaches and self.factors is not None:
             self.factors.learn(step.user, step.item, step.rating / 1000)
 
     def forget_user(self, user: int) -> None:

@@ -25,6 +25,7 @@ from models.habit import Habit
 from models.history import History
 from models.kept import Kept, Value, under
 from models.newcomers import Newcomers
+from models.pace import Pace
 from models.ratings import Ratings
 from models.rerank import Rerank, Reranked, noted
 from models.reviewers import Reviewers
@@ -56,7 +57,7 @@ class Recommender(Kept):
     ['dune']
     """
 
-    kept = ("history", "catalogue", "vectors", "ratings", "together", "reviewers", "sources", "fusion", "habit", "fold")
+    kept = ("history", "catalogue", "vectors", "ratings", "together", "reviewers", "sources", "fusion", "habit", "pace", "fold")
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
@@ -73,10 +74,13 @@ class Recommender(Kept):
         self.newcomers = Newcomers(self.config, self.history)
         self.habit = Habit(self.history, self.config.returning)
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources, self.habit)
+        self.pace = Pace(self.config, self.history)
         self.trainer = Trainer(self.asking, self.fusion, self.history)
         self.fold = Fold(
             self.config, self.history, self.catalogue, self.vectors, self.reviewers,
-            [self.together, self.reviewers, *self.sources, self.ratings, self.asking, self.trainer, self.habit],
+            [
+                self.pace, self.together, self.reviewers, *self.sources, self.ratings, self.asking, self.trainer, self.habit,
+            ],
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- learning
@@ -136,7 +140,7 @@ class Recommender(Kept):
         ranked = self._ranked(union.items, shares, query, n)
         return noted(
             explain.explained(ranked.items, ranked.shares, self.sources, query, self.history, self.config.reasons_per_item),
-            ranked.notes,
+            ranked,
         )
 
     def _ranked(
@@ -243,8 +247,9 @@ class Recommender(Kept):
         return sizes
 
     def ignored(self) -> dict[str, int]:
-        """Events that were not learned (and users forgotten because a bound was reached), by reason, since the start."""
-        return dict(self.fold.ignored)
+        """Events that were not learned, or have not taught (`*_pace`, see `models.pace`), and users forgotten because a bound was
+        reached, by reason, since the start."""
+        return self.fold.ignored | self.pace.held_back
 
     def _source(self, kind: type[_S]) -> _S | None:
         return next((source for source in self.sources if isinstance(source, kind)), None)

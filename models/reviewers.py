@@ -1,7 +1,8 @@
 """What people say, as vectors: the mean of each user's reviews, so that people can be alike in their words.
 
 A review's unit vector is kept in integers, one byte a number (see `scale_of`), at most `max_review_vectors` of them, the newest
-to come; sums of them are integers too. So a review that is taken back leaves nothing behind, and neither does a person.
+to come, and of one user no more than `OF_ONE`, so that nobody can write all others out; sums of them are integers too. So a
+review that is taken back leaves nothing behind, and neither does a person.
 Users are known by id here: reviews are embedded elsewhere, and may come before or after the events they belong to.
 """
 
@@ -22,6 +23,8 @@ from models.kept import Kept
 from models.rows import grown
 
 UNASKED: Final = -2
+OF_ONE: Final = 64
+"""Vectors held of one user; the oldest leaves for another one."""
 
 
 def scale_of(dim: int) -> float:
@@ -109,6 +112,7 @@ class Reviewers(Kept):
         vector, key = self._vector(entry), key64(entry.event_id)
         if key in self.rows:
             return False
+        self._make_room(entry.user_id)
         row = self._row()
         place = self._place(entry.user_id)
         self.vectors[row], self.keys[row], self.owners[row] = vector, key, place
@@ -132,6 +136,15 @@ class Reviewers(Kept):
         for row in np.flatnonzero(self.owners[: len(self.vectors)] == place).tolist():
             self._drop(row)
         return True
+
+    def _make_room(self, user_id: str) -> None:
+        """One more vector of the user, who has not more than may be."""
+        place = self.places.get(user_id)
+        if place is None or self.counts[place] < OF_ONE:
+            return
+        rows = np.flatnonzero(self.owners[: len(self.vectors)] == place)
+        self._drop(int(rows[np.argmin((rows - self.next_row) % self.bound)]))
+        self.displaced += 1
 
     def _row(self) -> int:
         """A row for one more vector; the oldest one leaves when all are in use."""

@@ -23,7 +23,7 @@ class Trainer:
         Lists with and without the user's own items are different problems. The one without learns from new items only, the one
         with them from all events, and only where people do come back to what they had.
         """
-        if step.sign < 0 or not step.positive:
+        if step.sign < 0 or not step.positive or not step.teaches:
             return
         if self.active and self.fusion.learns:
             if self.asking.repeats:

@@ -177,7 +177,7 @@ class Viewer:
     def take_item(self, record: Any) -> None:
         try:
             item = msgspec.json.decode(record.value or b"", type=Item)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return
         if item.item_id in self.titles or len(self.titles) < self.max_titles:
             self.titles[item.item_id] = item.title

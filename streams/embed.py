@@ -221,7 +221,7 @@ def decode(record: ConsumerRecord) -> Line:
     where = Position(record.partition, record.offset)
     try:
         text = _decoder.decode(record.value or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as problem:
         raise MalformedLine(f"item-texts, partition {where.partition}, offset {where.offset}: {problem}") from problem
     if text.kind not in KINDS:
         raise MalformedLine(f"item-texts, partition {where.partition}, offset {where.offset}: unknown kind {text.kind[:40]!r}")

@@ -131,7 +131,7 @@ class Watch:
 def _decoded(value: bytes | None, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(value or b"", type=kind)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
 
 

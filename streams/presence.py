@@ -81,6 +81,6 @@ def everybody(settings: Settings) -> list[Presence]:
     for value in said.values():
         try:
             found.append(msgspec.json.decode(value or b"", type=Presence))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             continue  # not one of ours
     return sorted(found, key=lambda one: one.name)

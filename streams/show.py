@@ -92,7 +92,7 @@ def _print(record: Any, before: Any | None, as_json: bool, out: Console) -> None
     try:
         new = _decode(record.value)
         old = _decode(before.value) if before is not None and before.value is not None else None
-    except (msgspec.MsgspecError, ValueError) as problem:
+    except (msgspec.MsgspecError, RecursionError, ValueError) as problem:
         raise TailError(f"what lies on {record.topic} at {record.partition}/{record.offset} is no list: {problem}") from problem
     out.print(list_table(new, {}, old))
 

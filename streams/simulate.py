@@ -72,7 +72,7 @@ class Shelf:
             return
         try:
             new = self._decode(record.value)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, RecursionError, ValueError):
             return
         with self._lock:
             known = self._lists.get(user)

@@ -116,7 +116,7 @@ class Embedding(Source):
 
     # -------------------------------------------------------------------------------------------- learning
     def taught(self, step: Step) -> None:
-        if step.item >= self.bound:
+        if step.item >= self.bound or not step.teaches:
             return
         if self._counters.item(kernels.TAUGHT) == len(self._past) < _REPLAY_USERS:
             self._past = grown(self._past, len(self._past) + 1, _REPLAY_USERS)

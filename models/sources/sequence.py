@@ -1,9 +1,10 @@
 """What follows what: counts over the order in which people take items.
 
-A user's sequence are the items of the positive events of the window, oldest first, runs of the same item taken once. Two places
-of it that are g <= 20 apart count W(g) = exp(-(g - 1) / 5), in thousandths, for the pair (earlier, later); S_ij is the sum over
-all users. Whatever changes a sequence (events that come late, leave or are taken back) changes just the pairs across the changed
-place, so the counts are always those of the windows as they are.
+A user's sequence are the items of the positive events of the window, oldest first, runs of the same item taken once. For a pair
+(earlier, later) of which the sequence has places no more than 20 apart, the user counts W(g) = exp(-(g - 1) / 5), in thousandths,
+with g the distance of the nearest two: once, however often somebody goes to and fro. S_ij is the sum over all users. Whatever
+changes a sequence (events that come late, leave or are taken back) changes only pairs around the changed place, so the counts
+are always those of the windows as they are.
 
 *Sequence*, directed, the sequential rules of Ludewig & Jannach (2018) with another weight:
     score(i) = sum over the user's newest L items j of decay^age(j) * S_ji / (sum_x S_jx + 1)
@@ -30,6 +31,10 @@ SPAN: Final = 20
 ONE: Final = 1000
 WEIGHTS: Final = np.rint(ONE * np.exp(-np.arange(SPAN) / 5.0)).astype(np.int64)
 """W(1) .. W(20) in thousandths."""
+_CHANGED: Final = 3
+"""Places of a sequence that one event changes, at most: itself, and the run of another item that it parts or joins."""
+_CHANGES: Final = 2 * (SPAN + _CHANGED) * 2 * (SPAN + _CHANGED)
+"""Pairs of which one event can change the count, at most."""
 
 
 @kernel
@@ -62,69 +67,136 @@ def _same(old: Array, new: Array, result: Array) -> None:
 
 
 @kernel
+def _stands(sequence: Array, item: int, begin: int, end: int) -> bool:
+    """Whether an item stands at one of the places from `begin` to before `end`."""
+    for k in range(begin, end):  # noqa: SIM110  generators do not compile
+        if sequence[k] == item:
+            return True
+    return False
+
+
+@kernel
+def _number(sequence: Array, begin: int, end: int, number: Array, lane: int, items: Array, n: int) -> int:
+    """Number the items of some places, from 1, beginning with the `n` that have a number; how many have one then."""
+    for k in range(begin, end):
+        if number[sequence[k], lane] == 0:
+            items[n] = sequence[k]
+            n += 1
+            number[sequence[k], lane] = n
+    return n
+
+
+@kernel
+def _nearest(sequence: Array, number: Array, reach: int, out: Array) -> None:
+    """For pairs of numbered items (earlier, later) the distance of their nearest places; 0 where they are never within reach."""
+    for b in range(len(sequence)):
+        j = number[sequence[b], 1]
+        if j > 0:
+            for a in range(b - 1, max(-1, b - 1 - reach), -1):
+                i = number[sequence[a], 0]
+                if i > 0 and (out[i - 1, j - 1] == 0 or b - a < out[i - 1, j - 1]):
+                    out[i - 1, j - 1] = b - a
+
+
+@kernel
+def _differences(old: Array, new: Array, head: int, tail: int, weights: Array, number: Array, out: Array) -> int:
+    """How S changes when a user's sequence does: rows (earlier, later, change) into `out`; how many.
+
+    `number` (items, 2) is all 0 before and after. The common cases need no look at the whole: an item comes last that was not
+    there, or the oldest goes and does not stand elsewhere.
+    """
+    reach = len(weights)
+    n = 0
+    if tail == 0 and len(old) == head and len(new) == head + 1 and not _stands(old, new[head], 0, head):
+        for a in range(head - 1, max(-1, head - 1 - reach), -1):
+            if not _stands(new, new[a], a + 1, head):
+                out[n, 0] = new[a]
+                out[n, 1] = new[head]
+                out[n, 2] = weights[head - a - 1]
+                n += 1
+        return n
+    if head == 0 and len(new) == tail and len(old) == tail + 1 and not _stands(old, old[0], 1, len(old)):
+        for b in range(1, min(len(old), 1 + reach)):
+            if not _stands(old, old[b], 1, b):
+                out[n, 0] = old[0]
+                out[n, 1] = old[b]
+                out[n, 2] = -weights[b - 1]
+                n += 1
+        return n
+    earlier = np.empty(4 * reach + 8, np.int32)
+    later = np.empty(4 * reach + 8, np.int32)
+    rows = 0
+    columns = 0
+    for sequence in (old, new):
+        end = min(len(sequence), len(sequence) - tail + reach)
+        rows = _number(sequence, max(0, head - reach), end, number, 0, earlier, rows)
+        columns = _number(sequence, head, end, number, 1, later, columns)
+    before = np.zeros((rows, columns), np.int64)
+    after = np.zeros((rows, columns), np.int64)
+    _nearest(old, number, reach, before)
+    _nearest(new, number, reach, after)
+    for x in range(rows):
+        number[earlier[x], 0] = 0
+    for y in range(columns):
+        number[later[y], 1] = 0
+    for x in range(rows):
+        for y in range(columns):
+            if before[x, y] != after[x, y]:
+                out[n, 0] = earlier[x]
+                out[n, 1] = later[y]
+                out[n, 2] = (weights[after[x, y] - 1] if after[x, y] > 0 else 0) - (
+                    weights[before[x, y] - 1] if before[x, y] > 0 else 0
+                )
+                n += 1
+    return n
+
+
+@kernel
 def _count(
-    sequence: Array, head: int, tail: int, sign: int, weights: Array, begin: int,
+    changes: Array, begin: int,
     data: Array, rows: Array, free: Array, overflowed: Array, totals: Array,
     back_data: Array, back_rows: Array, back_free: Array, back_overflowed: Array, back_totals: Array,
     ahead: Array, behind: Array, bound: int, last: bool,
 ) -> int:  # fmt: skip
-    """Count all pairs of a sequence but those within its first `head` or its last `tail` places. Pairs before the number `begin`
-    have been counted already. Returns the number of the pair for which there was no memory, or -1."""
-    n = len(sequence)
-    number = 0
-    for b in range(head, n):
-        for g in range(1, len(weights) + 1):
-            a = b - g
-            if a < 0 or a >= n - tail:
-                if a < 0:
-                    break
-                continue
-            number += 1
-            if number <= begin:
-                continue
-            i = sequence[a]
-            j = sequence[b]
-            delta = sign * weights[g - 1]
-            if not add(data, rows, free, overflowed, totals, i, j, delta, bound, last):
-                return number - 1
-            if not add(back_data, back_rows, back_free, back_overflowed, back_totals, j, i, delta, bound, last):
-                add(data, rows, free, overflowed, totals, i, j, -delta, bound, last)
-                return number - 1
-            ahead[i] += delta
-            behind[j] += delta
+    """Count changes (earlier, later, change) from number `begin`. Returns the number of the one for which there was no memory, or
+    -1: taking out needs none."""
+    warm = 0
+    for c in range(begin, len(changes)):  # only reads, so that the cache misses of all rows overlap
+        row = rows[changes[c, 0]]
+        if row.cap > 0:
+            warm |= data[row.start + home(changes[c, 1], row.cap)].count
+    if warm < 0:
+        return -1  # never: it keeps the reads from being optimised away
+    for c in range(begin, len(changes)):
+        i = changes[c, 0]
+        j = changes[c, 1]
+        delta = changes[c, 2]
+        if not add(data, rows, free, overflowed, totals, i, j, delta, bound, last):
+            return c
+        if not add(back_data, back_rows, back_free, back_overflowed, back_totals, j, i, delta, bound, last):
+            add(data, rows, free, overflowed, totals, i, j, -delta, bound, last)
+            return c
+        ahead[i] += delta
+        behind[j] += delta
     return -1
 
 
 @kernel
 def _change(
-    windows: Array, window_rows: Array, user: int, positive_rating: int, old: Array, scratch: Array, same: Array, weights: Array,
-    begin: int, data: Array, rows: Array, free: Array, overflowed: Array, totals: Array,
+    windows: Array, window_rows: Array, user: int, positive_rating: int, old: Array, scratch: Array, same: Array, number: Array,
+    changes: Array, weights: Array, begin: int, data: Array, rows: Array, free: Array, overflowed: Array, totals: Array,
     back_data: Array, back_rows: Array, back_free: Array, back_overflowed: Array, back_totals: Array,
     ahead: Array, behind: Array, bound: int, last: bool,
 ) -> int:  # fmt: skip
-    """Count the user's sequence as it is, and the `old` one out, but for what both have in common. Returns as `_count`: taking
-    out needs no memory."""
-    new = scratch[: sequence_of(windows, window_rows, user, positive_rating, scratch)]
-    _same(old, new, same)
-    head = same[0]
-    tail = same[1]
-    if len(new) - tail > head:  # only reads, so that the cache misses of all rows overlap
-        warm = 0
-        j = new[head]
-        for a in range(max(0, head - len(weights)), head):
-            row = rows[new[a]]
-            if row.cap > 0:
-                warm |= data[row.start + home(j, row.cap)].count
-        if warm < 0:
-            return -1  # never: it keeps the reads from being optimised away
-    stopped = _count(
-        new, head, tail, 1, weights, begin, data, rows, free, overflowed, totals,
-        back_data, back_rows, back_free, back_overflowed, back_totals, ahead, behind, bound, last,
-    )  # fmt: skip
-    if stopped >= 0:
-        return stopped
+    """Count the user's sequence as it is instead of the `old` one. Returns as `_count`; what is left is then in `changes`."""
+    if begin == 0:
+        new = scratch[: sequence_of(windows, window_rows, user, positive_rating, scratch)]
+        _same(old, new, same)
+        same[2] = 0
+        if same[0] < len(old) or same[0] < len(new):
+            same[2] = _differences(old, new, same[0], same[1], weights, number, changes)
     return _count(
-        old, head, tail, -1, weights, 0, data, rows, free, overflowed, totals,
+        changes[: same[2]], begin, data, rows, free, overflowed, totals,
         back_data, back_rows, back_free, back_overflowed, back_totals, ahead, behind, bound, last,
     )  # fmt: skip
 
@@ -134,7 +206,8 @@ class Order(Kept):
 
     kept = ("following", "preceding", "ahead", "behind")
     scratch = (
-        "_old", "_new", "_old_length", "_same", "_cells", "score", "touched", "count", "scale", "scale_of", "_stamp",
+        "_old", "_new", "_old_length", "_same", "_numbers", "_changes", "_cells",
+        "score", "touched", "count", "scale", "scale_of", "_stamp",
     )  # fmt: skip
 
     def __init__(self, state: State) -> None:
@@ -148,7 +221,9 @@ class Order(Kept):
         self._old: npt.NDArray[np.int32] = np.zeros(config.window_events + 1, np.int32)
         self._new: npt.NDArray[np.int32] = np.zeros(config.window_events + 1, np.int32)
         self._old_length = 0
-        self._same: npt.NDArray[np.int64] = np.zeros(2, np.int64)
+        self._same: npt.NDArray[np.int64] = np.zeros(3, np.int64)
+        self._numbers: npt.NDArray[np.int16] = np.zeros((16, 2), np.int16)
+        self._changes: npt.NDArray[np.int64] = np.zeros((_CHANGES, 3), np.int64)
         self._cells: Array = np.zeros(config.max_followers + 1, PAIR)
         self.score: npt.NDArray[np.float64] = np.zeros((16, 2))
         """Per item: scores for the query last asked, directed and undirected."""
@@ -165,6 +240,7 @@ class Order(Kept):
         self.ahead, self.behind = grown(self.ahead, items), grown(self.behind, items)
         self.scale, self.scale_of = grown(self.scale, items), grown(self.scale_of, items)
         self.score, self.touched = grown(self.score, items), grown(self.touched, items + 1)
+        self._numbers = grown(self._numbers, items)
 
     def before(self, step: Step) -> None:
         if step.positive:
@@ -184,7 +260,8 @@ class Order(Kept):
             other.pool.room_for(4)
             begin = _change(
                 history.windows.data, history.windows.rows, step.user, history.positive_rating, old, self._new, self._same,
-                WEIGHTS, begin, one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
+                self._numbers, self._changes, WEIGHTS, begin,
+                one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
                 other.pool.data, other.pool.rows, other.pool.free, other.overflowed, other.totals,
                 self.ahead, self.behind, one.max_neighbours, last,
             )  # fmt: skip

@@ -22,12 +22,14 @@ from streams.experiment import World, experiment, report
 from tests.benchmarks.group import recovery, scaled, sustained
 from tests.benchmarks.metrics_cost import metrics_cost
 from tests.benchmarks.model_cost import Row, library, scale, start, stream
+from tests.benchmarks.sharded import sharded
 from tests.benchmarks.state import state
 from tests.streams.flow import Flow, flow
 
 console = Console()
 PARTS = (
-    "library", "start", "scale", "metrics", "stages", "freshness", "workers", "sustained", "recovery", "simulation", "state",
+    "library", "start", "scale", "sharded", "metrics", "stages", "freshness", "workers", "sustained", "recovery", "simulation",
+    "state",
 )  # fmt: skip
 
 
@@ -114,6 +116,7 @@ def main() -> int:
     parser.add_argument("--scale-events", type=int, default=10_000_000, help="of the large model, only with --only scale")
     parser.add_argument("--scale-users", type=int, default=1_000_000)
     parser.add_argument("--scale-items", type=int, default=100_000)
+    parser.add_argument("--sharded-events", type=int, default=60_000, help="of the simulated shards, only with --only sharded")
     parser.add_argument("--state-events", type=int, default=3_000_000, help="of the state that is saved, only with --only state")
     parser.add_argument("--json", type=Path, help="write the rows there too")
     chosen = parser.parse_args()
@@ -130,6 +133,8 @@ def main() -> int:
         take(start())
     if chosen.only == "scale":  # many minutes
         take(scale(chosen.scale_events, chosen.scale_users, chosen.scale_items))
+    if chosen.only == "sharded":  # some minutes
+        take(sharded(chosen.sharded_events))
     if chosen.only == "state":  # some minutes
         take(state(chosen.state_events, chosen.scale_users, chosen.scale_items))
     if chosen.only in (None, "metrics"):

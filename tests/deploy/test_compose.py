@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from streams.app import faust_app
 from streams.cli import app
 from streams.settings import PREFIX, Settings, parse_roles
 from tests.deploy.rule_files import rules
@@ -270,3 +271,12 @@ def test_grafana_finds_prometheus_and_the_dashboards(services: dict[str, Any]) -
     home = Path(environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
     assert (ROOT / "deploy/grafana/dashboards" / home.relative_to(provider["options"]["path"])).is_file()
     assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+
+
+def test_processes_have_the_time_they_need_to_stop(services: dict[str, Any]) -> None:
+    """As long as docs/operations.md says; finishing a batch may take as long as Kafka waits for it in a rebalance."""
+    for name in ("worker", "embedder"):
+        seconds = int(services[name]["stop_grace_period"].removesuffix("s"))
+        roles = parse_roles(services[name]["command"][2])
+        assert seconds > faust_app(Settings.load({}), roles).conf.broker_rebalance_timeout
+        assert f"Give it {seconds} s" in (ROOT / "docs/operations.md").read_text()

@@ -115,6 +115,10 @@ class Naive:
         """(user, item, stars) of every remembered review."""
         return [(u, e.item or "", e.rating or 0.0) for u in self.users() for e in self.events(u) if e.kind == "review"]
 
+    def ratings(self) -> list[tuple[str, str, float]]:
+        """(user, item, stars) of everybody's newest review of each item."""
+        return [(user, item, stars) for (user, item), stars in {(u, i): r for u, i, r in self.rated()}.items()]
+
     # ---------------------------------------------------------------------------------------- sources
     def item_cf(self, user: str) -> dict[str, float]:
         takers, scores = self.takers(), defaultdict(float)
@@ -146,21 +150,40 @@ class Naive:
                 scores[i] += weight
         return dict(scores)
 
+    def young(self, user: str) -> bool:
+        return len(self.profile(user)) < self.config.young_items
+
+    @staticmethod
+    def ranked(votes: dict[str, dict[bool, float]]) -> dict[str, float]:
+        """What votes count, by item: those of young accounts as many as the others in full, and of the rest a 64th."""
+        return {
+            item: by[False] + min(by[True], by[False]) + max(0.0, by[True] - by[False]) / 64 for item, by in votes.items()
+        }  # fmt: skip
+
     def popularity(self) -> dict[str, float]:
-        return {item: float(len(users)) for item, users in self.takers().items()}
+        """In parts of 64."""
+        votes: dict[str, dict[bool, float]] = defaultdict(lambda: defaultdict(float))
+        for item, users in self.takers().items():
+            for user in users:
+                votes[item][self.young(user)] += 1
+        return {item: 64 * count for item, count in self.ranked(votes).items()}
 
     def trending(self, half_life_ms: float) -> dict[str, float]:
         """Relative to an event of weight 1 now."""
-        scores: dict[str, float] = defaultdict(float)
+        votes: dict[str, dict[bool, float]] = defaultdict(lambda: defaultdict(float))
         for user in self.users():
+            best: dict[str, float] = defaultdict(float)
             for e in self.events(user):
                 if self.good(e) and e.item:
-                    scores[e.item] += self.weight[e.kind] * 2.0 ** ((e.timestamp_ms - self.now_ms) / half_life_ms)
-        return dict(scores)
+                    worth = self.weight[e.kind] * 2.0 ** ((e.timestamp_ms - self.now_ms) / half_life_ms)
+                    best[e.item] = max(best[e.item], worth)
+            for item, worth in best.items():
+                votes[item][self.young(user)] += worth
+        return self.ranked(votes)
 
     # ---------------------------------------------------------------------------------------- ratings
     def predict(self, user: str, item: str) -> float:
-        ratings = self.rated()
+        ratings = self.ratings()
         if not ratings:
             return 3.0
         mean = sum(r for _, _, r in ratings) / len(ratings)
@@ -169,6 +192,6 @@ class Naive:
             mine = [r - mean for _, j, r in ratings if i == j]
             return sum(mine) / (len(mine) + self.config.item_shrink) if mine else 0.0
 
-        mine = [r - mean - item_bias(i) for u, i, r in ratings if u == user]
+        mine = [r - mean - item_bias(i) for u, i, r in self.rated() if u == user]
         user_bias = sum(mine) / (len(mine) + self.config.user_shrink) if mine else 0.0
         return min(5.0, max(1.0, mean + item_bias(item) + user_bias))

@@ -22,7 +22,9 @@ from models.events import (
     Recommended,
     Review,
 )
+from streams import topics
 from streams.clock import now_ms
+from streams.presence import everybody
 from tests.streams.flow import Flow, digest_in, flow, until
 
 _prefixes = itertools.count()
@@ -225,3 +227,56 @@ def test_a_killed_worker_comes_back_to_the_state_of_one_clean_pass(river: Flow) 
     for user in users:
         mine = {event.item_id for _, event in stream if event.user_id == user}
         assert not mine & set(names(lists[user]))
+
+
+HUGE = "i" * 900_000
+RUBBISH: list[tuple[bytes | None, bytes | None]] = [
+    (b"u", b"\xff\x00\xfe garbage"),
+    (b"\xff\xfe", b"\x00" * 1000),
+    (None, b"{}"),
+    (b"u", b""),
+    (b"\xff\xfe", None),
+    (HUGE.encode(), None),
+    (b"u", b"[" * 100_000),
+    (b"u", b'{"folded":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    (b"u", b"null"),
+    (b"u", b'"text"'),
+    (b"u", b"1e999"),
+    (b"u", msgspec.json.encode({"event_id": HUGE})),
+    (b"u", msgspec.json.encode({"event_id": "e", "user_id": HUGE, "item_id": "i", "timestamp_ms": 1, "list_id": "l"})),
+    (b"u", msgspec.json.encode({"event_id": "e", "user_id": "u", "item_id": HUGE, "timestamp_ms": 1, "kind": "click"})),
+    (b"u", msgspec.json.encode({"item_id": HUGE, "vector": "AAAA", "model": "m"})),
+    (b"u", msgspec.json.encode({"event_id": "e", "user_id": "u", "vector": "AAAAAAAA", "model": "other"})),
+    (b"u", msgspec.json.encode({"event_id": "e", "user_id": HUGE, "vector": "no base64!", "model": "m"})),
+    (b"u", msgspec.json.encode({"user_id": HUGE, "list_id": "l", "items": [], "log_offset": -(2**63)})),
+    (b"u", msgspec.json.encode({"name": HUGE, "at_ms": 2**62, "folded": [], "saved": None})),
+]
+"""Keys and values that nobody can have meant, and some that nearly fit one topic or another."""
+
+
+def test_any_bytes_on_any_topic_stop_nobody(river: Flow) -> None:
+    """Ours as well, which no platform should be allowed to write to; and a worker that starts reads all of it again."""
+    river.environment["FRESHET_SNAPSHOTS"] = "false"
+    worker = river.start()
+    river.send("clicks", click("ada", "a", 1))
+    sent = []
+    for topic in topics.ALL:
+        compacted = topic in (*topics.COMPACTED, *topics.PASSING)  # Kafka itself wants keys there
+        for key, value in RUBBISH:
+            if key is not None or not compacted:
+                sent.append(river.producer.send(river.settings.topic(topic), key=key, value=value))
+    for future in sent:
+        future.get(60)
+    for again in (False, True):
+        if again:
+            river.stop(worker)
+            worker = river.start()
+        for k, user in enumerate(("bob", "eve")):
+            river.send("clicks", click(user, "a" if k else "b", 2 + again))
+        river.settle()
+        assert worker.poll() is None, river.log()[-3000:]
+        assert river.metric("freshet_folded_total", kind="click") >= 3
+    newest = [r for r in river.read("recommendations") if r.key == b"bob"][-1]
+    assert msgspec.json.decode(newest.value, type=RecommendationList).user_id == "bob"
+    assert any(one.name.endswith(f"-{worker.pid}") for one in everybody(river.settings)), "rubbish hides nobody"
+    river.stop(worker)

@@ -13,13 +13,17 @@ SPAN = 20
 
 
 def followed(naive: Naive) -> dict[tuple[str, str], float]:
-    """S, in units of one: how closely the second item follows the first, over all users."""
+    """S, in units of one: how closely the second item follows the first where it does so most closely, over all users."""
     counted: dict[tuple[str, str], float] = defaultdict(float)
     for user in naive.users():
         sequence = [item for item, _ in groupby(e.item for e in naive.events(user) if naive.good(e))]
+        nearest: dict[tuple[str, str], int] = {}
         for b, later in enumerate(sequence):
             for a in range(max(0, b - SPAN), b):
-                counted[sequence[a] or "", later or ""] += round(1000 * math.exp(-(b - a - 1) / 5)) / 1000
+                pair = sequence[a] or "", later or ""
+                nearest[pair] = min(b - a, nearest.get(pair, SPAN))
+        for pair, gap in nearest.items():
+            counted[pair] += round(1000 * math.exp(-(gap - 1) / 5)) / 1000
     return dict(counted)
 
 
