@@ -13,7 +13,8 @@ compaction would keep it instead of the newer one, the trainer begins another ep
 after its own.
 
 *Before there are any weights* each worker trains by itself, also while it folds an old log. What comes between the last words of
-a trainer that died and the claim of the next (a rebalance) is learned by nobody, like what exceeds the training budget.
+a trainer that died and the claim of the next (a rebalance), or while a claim is on its way to both, is learned by nobody, like
+what exceeds the training budget.
 
 *A record* is a snapshot (`models.snapshot`: no pickle, checksummed), deflated, in parts of at most `PART_BYTES` with the headers
 `version`, `writer` and `part` ("2/3"). Odd and even versions have keys of their own: a version that was not finished does not

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,12 +69,16 @@ def ready(*some: Process) -> None:
 
 
 def trained(river: Flow, workers: list[Process]) -> float:
-    """After some events: the steps, which all have alike, and which are more than before."""
-    before = steps(trainer_of(workers))
-    clicks(river, 150)
+    """After some events: the steps, which all have alike, and which are more than before. What comes while one trainer takes over
+    from another teaches nobody: then some more events."""
+    before, sent_s = steps(trainer_of(workers)), -1e9
 
     def alike() -> float:
+        nonlocal sent_s
         found = {steps(one) for one in workers}
+        if max(found) == before and time.monotonic() - sent_s > 10:
+            clicks(river, 150)
+            sent_s = time.monotonic()
         lag = sum(one.metric("freshet_replica_lag_records") + one.metric("freshet_lag_records") for one in workers)
         return max(found) if len(found) == 1 and max(found) > before and lag == 0 else 0.0
 
