@@ -39,30 +39,35 @@ _WEEKEND: Final = _HOUR + _DAY // _BLOCK
 _VALUES: Final = _WEEKEND + 2
 
 
+class Rows(Interner):
+    """The name=value pairs with rows of their own, in the order of the rows: one model may give them out for all."""
+
+    shared = True
+
+    def accept(self, saved: Mapping[str, Value]) -> None:
+        """Names as many as there are rows for, each with its own, none released: a row is an index into the weights."""
+        names, order = saved["names"], saved["order"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+            raise Misfit("the names of contexts are not names, each of one row")
+        if len(names) > self.bound or saved["free"] != []:
+            raise Misfit(f"{len(names)} contexts with rows of their own, of {self.bound}")
+        keys = fitting("keys", saved, self.keys)
+        if not isinstance(order, np.ndarray) or order.tolist() != [*range(len(names))] or len(keys) < len(names):
+            raise Misfit("the contexts are not in the order of their rows")
+
+
 class Contexts(Kept):
     """See the module. `count` rows in all; values of requests get theirs when a second user is learned from who brings them. The
     newest `values` that one user alone has brought wait."""
 
     kept = ("values", "waiting")
     gradient = True
-    shared = True
 
     def __init__(self, values: int) -> None:
-        self.values = Interner(values)
+        self.values = Rows(values)
         self.waiting: dict[str, int] = {}
         """Pair -> index of the user who brought it, the first to come first."""
         self.count = _VALUES + values
-
-    def accept(self, saved: Mapping[str, Value]) -> None:
-        """Names as many as there are rows for, each with its own, none released: a row is an index into the weights."""
-        names, order = saved["values.names"], saved["values.order"]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-            raise Misfit("the names of contexts are not names, each of one row")
-        if len(names) > self.values.bound or saved["values.free"] != []:
-            raise Misfit(f"{len(names)} contexts with rows of their own, of {self.values.bound}")
-        keys = fitting("values.keys", saved, self.values.keys)
-        if not isinstance(order, np.ndarray) or order.tolist() != [*range(len(names))] or len(keys) < len(names):
-            raise Misfit("the contexts are not in the order of their rows")
 
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""

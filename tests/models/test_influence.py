@@ -218,7 +218,7 @@ def test_one_account_moves_others_lists_little(flood: str, calm: dict[str, list[
 
 CROWDS: dict[str, tuple[float, Callable[[int], list[str]]]] = {
     "that item alone": (0.05, lambda k: [PUSHED]),
-    "a popular item before": (0.35, lambda k: [f"i{k % 10}", PUSHED]),
+    "a popular item before": (0.6, lambda k: [f"i{k % 10}", PUSHED]),
     "three popular items before": (0.35, lambda k: [f"i{k % 10}", f"i{10 + k % 10}", f"i{20 + k % 10}", PUSHED]),
 }
 """What each invented user takes, and the part of people's lists that may hold the pushed item in the end."""
