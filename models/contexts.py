@@ -39,13 +39,13 @@ _WEEKEND: Final = _HOUR + _DAY // _BLOCK
 _VALUES: Final = _WEEKEND + 2
 
 
-class Rows(Interner):
-    """The name=value pairs with rows of their own, in the order of the rows: one model may give them out for all."""
+class Values(Interner):
+    """The name=value pairs that have rows of their own: a row is the index of its pair, and no pair is ever released."""
 
     shared = True
 
     def accept(self, saved: Mapping[str, Value]) -> None:
-        """Names as many as there are rows for, each with its own, none released: a row is an index into the weights."""
+        """As many names as there are rows for at most, each once, in the order of their rows."""
         names, order = saved["names"], saved["order"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
             raise Misfit("the names of contexts are not names, each of one row")
@@ -64,9 +64,10 @@ class Contexts(Kept):
     gradient = True
 
     def __init__(self, values: int) -> None:
-        self.values = Rows(values)
+        self.values = Values(values)
         self.waiting: dict[str, int] = {}
-        """Pair -> index of the user who brought it, the first to come first."""
+        """Pair -> index of the user who brought it, the first to come first. An index means nothing to another model: what waits
+        is not shared."""
         self.count = _VALUES + values
 
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
