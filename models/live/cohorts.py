@@ -76,9 +76,11 @@ class Cohorts:
         """These positions (from 1) were shown; more of the list may be shown later. `origin`: who says so."""
         followed = self._follow(partition, _number(to), to, origin, at_ms)
         if followed is not None:
+            bits = 0
             for position in positions:
                 if position <= MAX_POSITION:
-                    followed.shown |= 1 << (position - 1)
+                    bits |= 1 << (position - 1)
+            followed.shown |= bits
 
     def clicked(self, partition: int, to: Shown, origins: Iterable[str], position: int, at_ms: int) -> None:
         """A click on that position. It may be told before the position is said to be shown; it then waits for that."""
