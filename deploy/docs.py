@@ -19,6 +19,7 @@ from models import Config, events
 from models.events import INPUTS, Reason
 from streams.presence import Presence
 from streams.settings import MODEL_PREFIX, PREFIX, Settings
+from streams.weights import Headers
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
@@ -68,7 +69,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             body = schema["$defs"][kind.__name__]
             body["required"] = [name for name in body["required"] if name != "type"]
         found[topic] = {"$schema": DIALECT, "$comment": f"Topic {topic}. Unknown fields are ignored.", **schema}
-    return {**found, "dead-letters": _dead_letters()}
+    return {**found, "dead-letters": _dead_letters(), "weights": _weights()}
 
 
 def _dead_letters() -> dict[str, Any]:
@@ -90,6 +91,12 @@ def _dead_letters() -> dict[str, Any]:
         },
         "required": ["source-topic", "source-partition", "source-offset", "reason", "detail", "refused-at-ms"],
     }
+
+
+def _weights() -> dict[str, Any]:
+    comment = "Topic weights: its headers, as text. Values are parts of a deflated snapshot, keys `0/1`, `1/1`, `0/2` ..."
+    schema = msgspec.json.schema(Headers)
+    return {"$schema": DIALECT, "$comment": comment, **schema}
 
 
 def _json(value: Any) -> str:

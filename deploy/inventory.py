@@ -42,7 +42,7 @@ def process() -> Metrics:
     """The metrics of a process with all roles, as scraped: with one sample of what is read off live objects."""
     metrics = Metrics(CollectorRegistry())
     topics = ("clicks", "purchases", "reviews", "items", "erasures", "interactions", "impressions", "item-texts")
-    replicated = ("interactions", "items", "item-vectors", "review-vectors", "recommendations")
+    replicated = ("interactions", "items", "item-vectors", "review-vectors", "recommendations", "weights")
     metrics.tested(["item_cf", "popularity"])
     metrics.watch(lambda: [lag_family({(topic, 0): 0 for topic in topics})])
     metrics.watch(lambda: owned_family(dict.fromkeys(topics, 0), 1))

@@ -65,7 +65,8 @@ class ServedLists(Kept):
         return len(self._users)
 
     def put(self, served: RecommendationList) -> None:
-        """Remember a list. Putting the same list again changes nothing."""
+        """Remember a list. Putting the same list again changes nothing; made anew for the same event, or later in the log since
+        that came twice, the new one holds."""
         lists = self._users.get(served.user_id)
         if lists is None:
             lists = self._users[served.user_id] = []
@@ -73,8 +74,11 @@ class ServedLists(Kept):
                 self._users.popitem(last=False)
         else:
             self._users.move_to_end(served.user_id)
-            if any(known.list_id == served.list_id for known in lists):
+            known = next((one for one in lists if one.list_id == served.list_id), None)
+            if known is not None and known.log_offset > served.log_offset:
                 return
+            if known is not None:
+                lists.remove(known)
         items = tuple(item.item_id for item in served.items)
         lists.append(Served(served.list_id, served.log_offset, served.caused_by.timestamp_ms, served.arm, items))
         lists.sort(key=lambda one: one.log_offset)

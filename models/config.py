@@ -46,7 +46,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     purchase_weight: Annotated[float, _doc("weight of a purchase", gt=0, le=100)] = 3.0
 
     # sources
-    sources: Annotated[tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all of them")] = ()
+    sources: Annotated[
+        tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all that are not optional")
+    ] = ()
+    also: Annotated[tuple[str, ...], _doc("sources in use besides: the optional ones, as text_item_cf")] = ()
     without: Annotated[tuple[str, ...], _doc("sources left out, by the name of the source or of one instance of it")] = ()
     candidates: Annotated[int, _doc("candidates taken from each source for a list", ge=1, le=1000)] = 40
     repeats: Annotated[
@@ -82,6 +85,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_review_vectors: Annotated[int, _doc("vectors of reviews held, the newest", ge=16, le=10_000_000)] = 50_000
     text_users: Annotated[int, _doc("T-UserCF compares the words of so many users, the last to write", ge=1, le=1_000_000)] = 2048
     text_user_share: Annotated[float, _doc("T-UserCF: part of a similarity that is what people say", ge=0, le=1)] = 0.4
+    text_item_share: Annotated[float, _doc("T-ItemCF: part of a similarity that is what is said", ge=0, le=1)] = 0.1
     content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
     content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
 
@@ -119,6 +123,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 3000.0
     fusion_prior: Annotated[float, _doc("learned fusion: pull of the first events towards equal weights", gt=0, le=1e6)] = 10.0
     fusion_context_rate: Annotated[float, _doc("learned fusion: length of a step on a context's weights", ge=0, le=10)] = 0.03
+    fusion_steady_rate: Annotated[float, _doc("learned fusion: length of a step of its steady learner", ge=0, le=10)] = 0.08
     context_values: Annotated[
         int, _doc("learned fusion: distinct name=value pairs of requests with weights of their own", ge=0, le=10_000)
     ] = 64
@@ -133,6 +138,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     newcomer_price: Annotated[
         float, _doc("learned fusion: part of a list's expected hits that a newcomer may cost; 0: no newcomers", ge=0, le=1)
     ] = 0.02
+    newcomer_draw: Annotated[
+        float, _doc("part of the newcomers' places that are drawn among all within the price, not given to the best", ge=0, le=1)
+    ] = 0.1
     rrf_k: Annotated[float, _doc("reciprocal rank fusion: 1 / (k + rank)", gt=0, le=10_000)] = 60.0
     alpha: Annotated[float, _doc("weighted fusion: weight of collaborative filtering", ge=0, le=1000)] = 0.7
     beta: Annotated[float, _doc("weighted fusion: weight of popularity and content", ge=0, le=1000)] = 0.2

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.interning import Interner
-from models.kept import Kept
+from models.kept import Kept, Misfit, Value, fitting
 from models.sources.base import Query
 
 SHARED: Final = 0
@@ -30,8 +30,10 @@ _PAUSES: Final = tuple(minutes * _MINUTE for minutes in (0, 10, 60, 36 * 60, 8 *
 _DAY: Final = 24 * 60 * _MINUTE
 _BLOCK: Final = 4 * 60 * _MINUTE
 
-_HISTORY: Final = 1
-_PAUSE: Final = _HISTORY + len(_KNOWN) + 1
+HISTORY: Final = 1
+"""The first row that stands for how much is known of the user; `Contexts.rows` names it first."""
+HISTORIES: Final = len(_KNOWN) + 1
+_PAUSE: Final = HISTORY + HISTORIES
 _HOUR: Final = _PAUSE + len(_PAUSES) + 1
 _WEEKEND: Final = _HOUR + _DAY // _BLOCK
 _VALUES: Final = _WEEKEND + 2
@@ -43,6 +45,7 @@ class Contexts(Kept):
 
     kept = ("values", "waiting")
     gradient = True
+    shared = True
 
     def __init__(self, values: int) -> None:
         self.values = Interner(values)
@@ -50,10 +53,21 @@ class Contexts(Kept):
         """Pair -> index of the user who brought it, the first to come first."""
         self.count = _VALUES + values
 
+    def accept(self, saved: Mapping[str, Value]) -> None:
+        """Names as many as there are rows for, each with its own, none released: a row is an index into the weights."""
+        names, order = saved["values.names"], saved["values.order"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+            raise Misfit("the names of contexts are not names, each of one row")
+        if len(names) > self.values.bound or saved["values.free"] != []:
+            raise Misfit(f"{len(names)} contexts with rows of their own, of {self.values.bound}")
+        keys = fitting("values.keys", saved, self.values.keys)
+        if not isinstance(order, np.ndarray) or order.tolist() != [*range(len(names))] or len(keys) < len(names):
+            raise Misfit("the contexts are not in the order of their rows")
+
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""
         rows = [
-            _HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
+            HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
             _PAUSE + sum(query.pause_ms >= least for least in _PAUSES),
             _HOUR + query.at_ms % _DAY // _BLOCK,
             _WEEKEND + int((query.at_ms // _DAY + 3) % 7 >= 5),  # the first day of Unix time was a Thursday, Monday is 0

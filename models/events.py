@@ -243,7 +243,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     text: str | None = None  # a category, a line of a review
 
 
-class Recommended(Struct, frozen=True, kw_only=True, gc=False):
+class Recommended(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line of a list. `sources` sum to `score`, and so do the weights of `reasons` (both to 1e-9)."""
 
     item_id: str
@@ -251,6 +251,7 @@ class Recommended(Struct, frozen=True, kw_only=True, gc=False):
     score: float
     sources: dict[str, float]
     reasons: list[Evidence]
+    propensity: float | None = None  # of a place that was drawn for: how probable this item was to get it
 
 
 class CausedBy(Struct, frozen=True, kw_only=True):

@@ -227,6 +227,7 @@ WORDS: Final[dict[str, str]] = {
     "goes_with": "it is often taken about the same time as {item}",
     "together": "people who take {item} take it",
     "leads_to": "{item} leads to it",
+    "alike": "it is like {item}",
     "said_alike": "people say of it what they say of {item}",
     "category": "you go for {text}",
     "popular": "{count} people took it",

@@ -5,18 +5,24 @@ log(1 + 1000 v) / 7 and 10 / (10 + r) with r the candidate's place by this sourc
 own list gets one common place). The candidate itself gives three, centred over the candidates: log(1 + events), log(1 + age),
 log(1 + time since it was last taken), both times counted in positive events.
 
-*Model.* s = f . (w_shared + sum of w_c over the contexts c of the request), p = softmax(s) over the candidates: listwise (ListNet
-with one relevant item, Cao et al. 2007). `models.contexts` says what contexts are. It starts as a sum of scores and reciprocal
-ranks of all sources alike, and every positive event whose item was a candidate is one step on g = d log p(taken) / dw, tested
-before it is learned:
+*Model.* Two learners give a candidate s = f . (w_shared + sum of w_c over contexts c of the request), p = softmax(s) over the
+candidates: listwise (ListNet with one relevant item, Cao et al. 2007). `models.contexts` says what contexts are. Both start as a
+sum of scores and reciprocal ranks of all sources alike, and every positive event whose item was a candidate is one step of each,
+on its own g = d log p(taken) / dw, tested before it is learned.
+
+The quick one knows all contexts:
 
     w_shared += fusion_rate * A^-1 g,  A = fusion_prior * I + the sum of g g', fading with `fusion_horizon` events
-    w_c      += fusion_context_rate * g / sqrt(sum of g^2)  for each context c of the request
+    w_c      += fusion_context_rate * g / sqrt(1 + sum of g^2)  for each context c of the request
 
 The first is the online Newton step (Hazan, Agarwal & Kale 2007) with exponential forgetting: features of one source, and sources
 among themselves, are so much alike that steps along single weights are slow to tell them apart. A is kept (and so is positive
 definite whatever happens), its inverse follows by rank-one updates (Sherman & Morrison 1950) and is worked out anew every
 `REFRESH` steps. The second is AdaGrad (Duchi et al. 2011), for contexts see too few events for a matrix each.
+
+The steady one takes steps of AdaGrad throughout, `fusion_steady_rate` long, forgets nothing, and of the contexts knows only how
+much is known of the user. Lists go by the mean of both scores: the two err in different ways, and what either believes alone,
+after a few odd events or too late, counts half.
 
 *Shares.* An item's score is p, the estimated probability that the user takes it rather than another candidate. It is divided
 among the sources in proportion to what each adds to s, where it adds.
@@ -27,15 +33,16 @@ learned one is clearly below the best source, that source alone ranks.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
-from models.contexts import SHARED, Contexts
+from models.contexts import HISTORIES, HISTORY, SHARED, Contexts
 from models.fusion import Union
-from models.kept import Kept
+from models.kept import Kept, Misfit, Value
 from models.kernel import kernel
 from models.rows import Array, grown
 from models.sources.base import Query, Source
@@ -46,6 +53,7 @@ _LOG: Final = 1.0 / 7.0
 _RANK: Final = 10.0
 _OWN_SCALE: Final = 0.2
 _FIRST_SQUARES: Final = 1.0
+_FIRST_STEADY: Final = 0.1
 REFRESH: Final = 32
 """Steps from one inversion of A to the next: rounding errors of the updates between cannot grow."""
 _JUDGED: Final = 10
@@ -123,19 +131,42 @@ def _learn(
     context_rate: float, matrix: Array, inverse: Array, keep: float, prior: float,
 ) -> None:  # fmt: skip
     """One step towards p(taken) = 1: of Newton on the shared weights, of AdaGrad on those of the rows."""
+    g = _gradient(features, count, taken, p)
+    _follow(matrix, inverse, g, keep, prior)
+    for k in range(len(g)):
+        weights[SHARED, k] += rate * np.dot(inverse[k], g)
+    for row in rows:
+        _adapt(weights[row], squares[row], g, context_rate)
+
+
+@kernel
+def _learn_steadily(
+    features: Array, count: int, weights: Array, squares: Array, rows: Array, taken: int, p: Array, rate: float
+) -> None:  # fmt: skip
+    """One step of AdaGrad on the shared weights and on those of the rows."""
+    g = _gradient(features, count, taken, p)
+    _adapt(weights[SHARED], squares[SHARED], g, rate)
+    for row in rows:
+        _adapt(weights[row], squares[row], g, rate)
+
+
+@kernel
+def _gradient(features: Array, count: int, taken: int, p: Array) -> Array:
+    """d log p(taken) / dw."""
     width = features.shape[1]
     g = np.zeros(width)
     for x in range(count):
         error = (1.0 if x == taken else 0.0) - p[x]
         for k in range(width):
             g[k] += error * features[x, k]
-    _follow(matrix, inverse, g, keep, prior)
-    for k in range(width):
-        weights[SHARED, k] += rate * np.dot(inverse[k], g)
-    for row in rows:
-        for k in range(width):
-            squares[row, k] += g[k] * g[k]
-            weights[row, k] += context_rate * g[k] / np.sqrt(squares[row, k])
+    return g
+
+
+@kernel
+def _adapt(weights: Array, squares: Array, g: Array, rate: float) -> None:
+    for k in range(len(g)):
+        squares[k] += g[k] * g[k]
+        weights[k] += rate * g[k] / np.sqrt(squares[k])
 
 
 @kernel
@@ -186,35 +217,62 @@ def _alone(scores: Array, source: int, shares: Array) -> None:
             shares[s, x] = scores[s, x] / total if s == source and total > 0.0 else 0.0
 
 
-class Side(Kept):
-    """What is learned for lists of one kind. `weights` (rows, 4 S + 3): row 0 is shared, the others belong to contexts."""
+def _first(rows: int, width: int) -> npt.NDArray[np.float64]:
+    """Weights before the first event: each source's score and reciprocal rank alike."""
+    weights: npt.NDArray[np.float64] = np.zeros((rows, width))
+    weights[SHARED, 0 : width - OWN : PER_SOURCE] = 0.5
+    weights[SHARED, 1 : width - OWN : PER_SOURCE] = 1.0
+    return weights
 
-    kept = ("weights", "squares", "matrix", "inverse", "steps", "gains", "tested")
+
+class Side(Kept):
+    """What is learned for lists of one kind. Weights, (rows, 4 S + 3): row 0 is shared, the others belong to contexts."""
+
+    kept = ("weights", "squares", "matrix", "inverse", "steady", "steady_squares", "steps", "gains", "tested")
+    shared = True
 
     def __init__(self, config: Config, sources: int, rows: int) -> None:
         width = PER_SOURCE * sources + OWN
         self.config = config
-        self.weights: npt.NDArray[np.float64] = np.zeros((rows, width))
-        self.weights[SHARED, 0 : width - OWN : PER_SOURCE] = 0.5
-        self.weights[SHARED, 1 : width - OWN : PER_SOURCE] = 1.0
+        self.weights = _first(rows, width)
+        """Of the quick learner."""
         self.squares: npt.NDArray[np.float64] = np.full((rows, width), _FIRST_SQUARES)
         self.matrix: npt.NDArray[np.float64] = config.fusion_prior * np.eye(width)
         """A of the module, (4 S + 3, 4 S + 3)."""
         self.inverse: npt.NDArray[np.float64] = np.eye(width) / config.fusion_prior
+        self.steady = _first(HISTORY + HISTORIES, width)
+        """Weights of the steady learner: the first rows alone."""
+        self.steady_squares: npt.NDArray[np.float64] = np.full(self.steady.shape, _FIRST_STEADY)
         self.steps = 0
         self.gains: npt.NDArray[np.float64] = np.zeros(sources + 1)
         """Moving average of the gain of each source alone, and of the learned ranking last."""
         self.memory = config.fusion_memory
         self.tested = 0
 
+    def together(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """What lists go by in these contexts, (4 S + 3,): the mean of both learners."""
+        mean: npt.NDArray[np.float64] = (_together(self.weights, rows) + _together(self.steady, rows[:1])) / 2.0
+        return mean
+
+    def accept(self, saved: Mapping[str, Value]) -> None:
+        super().accept(saved)
+        squares: Any = saved["squares"]
+        steady: Any = saved["steady_squares"]
+        counts = saved["steps"], saved["tested"]
+        if squares.min() <= 0.0 or steady.min() <= 0.0 or any(not isinstance(count, int) or count < 0 for count in counts):
+            raise Misfit("sums of squares are above 0, and counts are not below it")
+
     def learn(
         self, features: npt.NDArray[np.float64], n: int, rows: npt.NDArray[np.int64], taken: int, p: npt.NDArray[np.float64]
     ) -> None:
-        """One step: candidate `taken` of `n` was taken, `p` were the probabilities."""
+        """One step of each learner: candidate `taken` of `n` was taken. `p` (n or more,) is overwritten."""
         config = self.config
         if self.steps % REFRESH == 0 and self.steps:
             self.inverse = np.linalg.inv(self.matrix).astype(np.float64)
         self.steps += 1
+        _softmax(features, n, _together(self.steady, rows[:1]), p)
+        _learn_steadily(features, n, self.steady, self.steady_squares, rows[:1], taken, p, config.fusion_steady_rate)
+        _softmax(features, n, _together(self.weights, rows), p)
         _learn(
             features, n, self.weights, self.squares, rows, taken, p, config.fusion_rate, config.fusion_context_rate,
             self.matrix, self.inverse, 1.0 - 1.0 / config.fusion_horizon, config.fusion_prior,
@@ -272,7 +330,7 @@ class Learned(Kept):
         if best is not None and union.counts[best] > 0:
             _alone(union.scores, best, shares)
             return shares
-        together = _together(side.weights, self.contexts.rows(query))
+        together = side.together(self.contexts.rows(query))
         _softmax(self._features, n, together, self._p)
         _divide(self._features, n, together, self._p, shares)
         return shares
@@ -287,7 +345,7 @@ class Learned(Kept):
             return
         self.contexts.meet(query)
         place, rows = int(places[0]), self.contexts.rows(query)
-        _softmax(self._features, n, _together(side.weights, rows), self._p)
+        _softmax(self._features, n, side.together(rows), self._p)
         own = self._p[:n]
         side.judge(np.append(union.ranks[:, place] - 1, int((own > own[place]).sum())))
         side.learn(self._features, n, rows, place, self._p)

@@ -13,6 +13,7 @@ Restored means: equal in every array, so that whatever comes next does the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -39,6 +40,8 @@ class Kept:
     """Attributes that are not, although they change; and constants made from the parameters."""
     gradient: ClassVar[bool] = False
     """Whether it was learned by gradient steps, which depend on the order of arrival: no part of the exact state."""
+    shared: ClassVar[bool] = False
+    """Whether one model may learn it for others of the same layout, which take it over (`common`, `adopt`)."""
 
     @classmethod
     def named(cls, which: str) -> tuple[str, ...]:
@@ -87,6 +90,47 @@ class Kept:
         if self.gradient:
             return self.save()
         return {f"{path}.{name}": value for path, part in self.parts().items() for name, value in part.learned().items()}
+
+    # -- what one model learns for all ----------------------------------------------------------------------------------
+    def lessons(self) -> dict[str, Kept]:
+        """The parts that are `shared`, by path; "" is this one."""
+        if self.shared:
+            return {"": self}
+        return {
+            f"{path}.{inner}" if inner else path: lesson
+            for path, part in self.parts().items()
+            for inner, lesson in part.lessons().items()
+        }
+
+    def common(self) -> Saved:
+        """What one model learns for all, by path. Arrays are the live ones."""
+        return {
+            f"{path}.{name}" if path else name: value
+            for path, part in self.lessons().items()
+            for name, value in part.save().items()
+        }
+
+    def adopt(self, saved: Mapping[str, Value]) -> None:
+        """Know in place of one's own what another has learned (its `common`), all of it or, raising `Misfit`, nothing. Takes the
+        arrays over."""
+        if different := sorted(saved.keys() ^ self.common().keys()):
+            raise Misfit(f"{different[0]} is known on one side only")
+        lessons = {part: under(saved, path) if path else saved for path, part in self.lessons().items()}
+        for part, lesson in lessons.items():
+            part.accept(lesson)
+        for part, lesson in lessons.items():
+            part.restore(lesson)
+
+    def accept(self, saved: Mapping[str, Value]) -> None:
+        """Whether another's state can stand in for this one's without harm: of the same kinds and shapes, and finite. Raises
+        `Misfit`."""
+        for name, mine in self.save().items():
+            value = fitting(name, saved, mine)
+            if isinstance(mine, np.ndarray):
+                if value.shape != mine.shape or not np.isfinite(value).all():
+                    raise Misfit(f"{name} has the shape {value.shape}, not {mine.shape}, or is not finite")
+            elif not isinstance(value, int | float) or type(value) is not type(mine) or not math.isfinite(value):
+                raise Misfit(f"{name} is {value!r}")
 
     def _values(self, parts: Mapping[str, Kept]) -> list[str]:
         """Kept attributes that are no parts."""

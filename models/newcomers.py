@@ -6,12 +6,23 @@ only if that costs little: with p the learned fusion's probabilities,
 
     p(displaced) - p(newcomer) <= newcomer_price * (sum of p over the list)
 
-The price bounds the hits expected to be lost in every single list. Nothing is drawn at random: the list of a state is always the
-same. Where no candidate is that close, and in lists of fewer than five places, everything stays as it is.
+The price bounds the hits expected to be lost in every single list. Where no candidate is that close, and in lists of fewer than
+five places, everything stays as it is.
+
+*Exploration.* If only the most probable newcomer were shown, nothing would be learned of the others. With a part e =
+`newcomer_draw` of all requests the place is drawn among all N that are close enough, in proportion to p, so that the one seated
+had the propensity
+
+    (1 - e) [it is the most probable] + e * p / (sum of p over N)
+
+which its line says: what is clicked there can be weighed by its inverse (Horvitz & Thompson 1952; Li et al., WSDM 2011). The draw
+is a hash of the user, the time of the request and the number of events so far: the list of a state is always the same.
 """
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from typing import Final
 
 import numpy as np
@@ -32,29 +43,53 @@ SHORTEST: Final = 5
 @kernel
 def _seat(
     items: Array, shares: Array, listed: Array, listed_shares: Array, events: Array, young: int, price: float, keys: Array,
-    open_items: Array, seen: Array, stamp: int,
-) -> int:  # fmt: skip
-    """Place in `items` of the newcomer for the last line, or -1: none is close enough, or one is listed anyway."""
+    open_items: Array, seen: Array, stamp: int, draw: float, drawn: float,
+) -> tuple[int, float]:  # fmt: skip
+    """Place in `items` of the newcomer for the last line, and its propensity; -1: none is close enough, or one is listed anyway.
+    `drawn` from 0 to 1 says whom the draw falls on."""
     total = 0.0
     least = 0.0
     for x in range(len(listed)):
         if events[listed[x]] < young:
-            return -1
+            return -1, 1.0
         least = listed_shares[:, x].sum()
         total += least
+    near = np.empty(len(items))
+    mass = 0.0
     best = -1
-    score = 0.0
     for x in range(len(items)):
         i = items[x]
+        near[x] = 0.0
         if events[i] >= young or not allowed(i, open_items, seen, stamp):
             continue
         p = 0.0
         for s in range(shares.shape[0]):
             p += shares[s, x]
-        if p > score or (best >= 0 and p == score and keys[i] < keys[items[best]]):
+        if p <= 0.0 or least - p > price * total:
+            continue
+        near[x] = p
+        mass += p
+        if best < 0 or p > near[best] or (p == near[best] and keys[i] < keys[items[best]]):
             best = x
-            score = p
-    return best if best >= 0 and least - score <= price * total else -1
+    if best < 0:
+        return -1, 1.0
+    chosen = best
+    if drawn < draw:  # drawn / draw is again a number from 0 to 1, and walks through the near ones in the order of their keys
+        chosen = _at(drawn / draw * mass, near, items, keys, best)
+    return chosen, (1.0 - draw) * (chosen == best) + draw * near[chosen] / mass
+
+
+@kernel
+def _at(depth: float, near: Array, items: Array, keys: Array, best: int) -> int:
+    """The place at which the sum of `near`, taken in the order of the items' keys, passes `depth`."""
+    held = np.flatnonzero(near)
+    order = held[np.argsort(keys[items[held]])]
+    passed = 0.0
+    for x in order:
+        passed += near[x]
+        if passed > depth:
+            return int(x)
+    return best
 
 
 class Newcomers:
@@ -72,12 +107,19 @@ class Newcomers:
         """
         if self.config.newcomer_price == 0 or n < SHORTEST or len(ranked.items) < n or ranked.notes[-1]:
             return ranked
-        place = int(_seat(
-            items, shares, ranked.items, ranked.shares, self.history.item_events, self.config.newcomer_events,
-            self.config.newcomer_price, self.history.items.keys, query.open, query.seen, query.stamp,
-        ))  # fmt: skip
+        history, config = self.history, self.config
+        place, propensity = _seat(
+            items, shares, ranked.items, ranked.shares, history.item_events, config.newcomer_events, config.newcomer_price,
+            history.items.keys, query.open, query.seen, query.stamp, config.newcomer_draw, self._lot(query),
+        )  # fmt: skip
         if place < 0:
             return ranked
         listed, parts = ranked.items.copy(), ranked.shares.copy()
         listed[-1], parts[:, -1] = items[place], shares[:, place]
-        return Reranked(listed, parts, [*ranked.notes[:-1], NOTE], ranked.price)
+        return Reranked(listed, parts, [*ranked.notes[:-1], NOTE], ranked.price, float(propensity))
+
+    def _lot(self, query: Query) -> float:
+        """A number from 0 to 1 that this request in this state always has."""
+        user = int(self.history.users.keys[query.user]) if query.user >= 0 else 0
+        said = struct.pack("<Qqq", user, query.at_ms, self.history.events)
+        return int.from_bytes(hashlib.blake2b(said, digest_size=7).digest(), "little") / 2.0**56

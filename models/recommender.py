@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ _S = TypeVar("_S")
 
 MAX_LIST = 1000
 """The longest list that can be asked for."""
+LAYOUT: Final = 1
+"""Raise it with every change by which a weight of the fusion comes to mean something else (features, their order or scale)."""
 
 
 class Recommender(Kept):
@@ -138,7 +140,7 @@ class Recommender(Kept):
         ranked = self._ranked(union.items, shares, query, n)
         return noted(
             explain.explained(ranked.items, ranked.shares, self.sources, query, self.history, self.config.reasons_per_item),
-            ranked.notes,
+            ranked,
         )
 
     def _ranked(
@@ -221,6 +223,12 @@ class Recommender(Kept):
     def checksum(self) -> str:
         """Fingerprint of what gradient steps have learned, hexadecimal: equal where the same events came in the same order."""
         return checksum(self.learned())
+
+    def layout(self) -> dict[str, Any]:
+        """What has to be the same in two models for one to `adopt` what the other has learned: whatever gives a weight its place
+        and its meaning. Bounds of the state are no part of it."""
+        names = [source.name for source in self.sources]
+        return {"layout": LAYOUT, "fusion": self.config.fusion, "sources": names, "values": self.config.context_values}
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is held beside its bound, by name."""

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from models import calibration, diversity, greedy
 from models.catalogue import Catalogue
@@ -84,6 +85,8 @@ class Reranked(NamedTuple):
     price: float
     """The part of the values (scores times factors of rules) that the list gives up against the best one the rules allow, 0 to
     `Config.rerank_price`."""
+    propensity: float | None = None
+    """Where a newcomer has the last place: how probable it was to be this one (see `models.newcomers`)."""
 
 
 class Rerank(Kept):
@@ -149,9 +152,11 @@ class Rerank(Kept):
         return Reranked(items[order], shares[:, order], why, 1.0 - spent / most if most > 0 else 0.0)
 
 
-def noted(lines: list[Recommended], notes: list[str]) -> list[Recommended]:
+def noted(lines: list[Recommended], ranked: Reranked) -> list[Recommended]:
     """The explained list with one more reason for each line that does not stand where its score would put it."""
-    for line, note in zip(lines, notes, strict=True):
+    for line, note in zip(lines, ranked.notes, strict=True):
         if note:
             line.reasons.append(Evidence(kind=note, weight=0.0))
+    if ranked.propensity is not None:
+        lines[-1] = structs.replace(lines[-1], propensity=ranked.propensity)
     return lines

@@ -13,34 +13,35 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
-import numpy as np
 from aiokafka.errors import KafkaError
 from prometheus_client.core import Metric
 
 from models import events
-from models.events import ItemVector, Reason, Refusal, ReviewVector
+from models.events import Interaction, ItemVector, Reason, Refusal, ReviewVector
+from models.snapshot import checksum
 from models.text_ranking import ItemTexts
 from models.warm import warm_up
-from streams import clock, logs, transport
+from streams import clock, logs, transport, weights
 from streams.attribute import Attribute
 from streams.embed import Embedder, MalformedLine, Published, decode
 from streams.health import Health, serve
 from streams.ingest import Ingest, Outbox, refuse
 from streams.language_ranker import create_ranker
 from streams.language_stage import LanguageStage
-from streams.learn import Learner
+from streams.learn import Learner, decode_interaction
 from streams.live_quality import LiveQuality
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
+from streams.near import Near
 from streams.presence import EVERY_S, Speaker
-from streams.recommend import Hits, Recommend
-from streams.replica import Replica, extent
+from streams.recommend import Recommend
+from streams.replica import Positions, Replica, extent, record_at
 from streams.settings import ROLES, Settings
 from streams.snapshots import Snapshots
 from streams.status import Snapshot, render
 from streams.text_encoder import TextEncoder, create_encoder
 from streams.text_words import Withdrawn
 from streams.transport import OutRecord
-from streams.vector_store import VectorStore, VectorStoreError, VectorStoreUnavailable
+from streams.vector_store import VectorStore, VectorStoreUnavailable
 from streams.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class Worker:
         self.app.task(self._save_now_and_then)
         self.app.timer(WATCH_S)(self._watch)
         self.app.timer(EVERY_S)(self._speak)
+        self.app.timer(min(weights.LOOK_S, settings.weights_interval_s))(self._share_weights)
+        self.app.on_partitions_revoked.connect(self._give_away)
         self.app.on_before_shutdown.connect(self._say_goodbye)
         self.metrics.watch(self._collect)
 
@@ -97,7 +100,7 @@ class Worker:
             self.app.on_partitions_assigned.connect(self._take_over)
             self.app.timer(REFRESH_S)(self._refresh)
             attribute = Attribute(self.settings, self.metrics, learner, self.produce)
-            near = self._near if self.settings.qdrant_url else None
+            near = Near(self.settings, self.metrics, lambda: self.store) if self.settings.qdrant_url else None
             self.recommend = Recommend(self.settings, self.metrics, learner, attribute, self.replica, self.produce, near)
             self._agent("recommend", self.recommend.handle, topic("interactions"), when_ready=self.replica.ready.wait)
             self._agent("attribute", attribute.handle, topic("impressions"))
@@ -160,19 +163,6 @@ class Worker:
                     outbox.put("review-vectors", vector.event_id, None)
         await outbox.send(self.produce)
 
-    async def _near(self, tastes: list[np.ndarray], limit: int) -> list[Hits] | None:
-        if self.store is None:
-            return None
-        started = time.perf_counter()
-        try:
-            answers = await self.store.near(tastes, limit, self.settings.qdrant_deadline_ms / 1000)
-            self.metrics.qdrant_seconds["near"].observe(time.perf_counter() - started)
-            return answers
-        except VectorStoreError as problem:  # away, late, or not ours to read: lists never depend on it
-            log.warning("Qdrant does not answer, the replicated vectors do: %s", problem)
-            self.metrics.qdrant_failures.inc()
-            return None
-
     # -- life -----------------------------------------------------------------------------------------------------
     async def _start_parts(self) -> None:
         """Started by the app before any partition is assigned; the agents wait for what they need."""
@@ -199,6 +189,7 @@ class Worker:
         try:
             if self.recommend is not None and self.replica is not None and self.ready:
                 await self.recommend.popular(self._owns, self.replica.folded(self.settings.topic("interactions")))
+                await self._repeat(self.recommend)
             if self.embedder is not None and self._embedder_ready.is_set():
                 for collection, count in (await self.embedder.counts()).items():
                     self.metrics.points[collection].set(count)
@@ -208,6 +199,16 @@ class Worker:
             self.metrics.qdrant_failures.inc()
         except Exception as problem:
             transport.die(f"the watch failed: {problem}", problem)
+
+    async def _repeat(self, recommend: Recommend) -> None:
+        try:
+            await recommend.repeat(self._owns, self._line_at)
+        except (KafkaError, TimeoutError) as problem:  # the agents wait for Kafka and decide what that means; this can wait
+            log.warning("a list that was overwritten by an older one is sent again later: %s", problem)
+
+    async def _line_at(self, partition: int, offset: int) -> Interaction | None:
+        record = await record_at(self.settings.connection, self.settings.topic("interactions"), partition, offset)
+        return decode_interaction(record.value) if record is not None else None
 
     async def _speak(self) -> None:
         try:
@@ -220,7 +221,31 @@ class Worker:
         except Exception as problem:
             transport.die(f"cannot say that this worker is there: {problem}", problem)
 
+    async def _share_weights(self) -> None:
+        """Train for all, if it is for this worker to do so, and let the others have what was learned."""
+        try:
+            settled = self.replica is not None and self.replica.ready.is_set() and not self.app.rebalancing
+            if self.learner is not None and settled and transport.owned(self.app) and self._owns(weights.PARTITION):
+                await self.learner.weights.turn(self.produce, self._weights_read)
+        except asyncio.CancelledError:
+            raise
+        except KafkaError as problem:
+            log.warning("what was learned could not be shared, it will be tried again: %s", problem)
+        except Exception as problem:
+            transport.die(f"the weights cannot be shared: {problem}", problem)
+
+    async def _weights_read(self) -> None:
+        assert self.replica is not None
+        await self.replica.caught_up(self.settings.topic(weights.TOPIC), weights.PARTITION)
+
+    async def _give_away(self, *_: Any, **__: Any) -> None:
+        """Partitions are taken away: whoever trains next goes on from what this worker has learned."""
+        if self.learner is not None:
+            with contextlib.suppress(Exception):  # it is tried once, the group waits
+                await asyncio.wait_for(self.learner.weights.publish(self.produce), GOODBYE_S)
+
     async def _say_goodbye(self, *_: Any, **__: Any) -> None:
+        await self._give_away()
         if self.speaker is not None:
             speaker, self.speaker = self.speaker, None
             with contextlib.suppress(Exception):  # whoever stops need not wait for Kafka
@@ -252,6 +277,7 @@ class Worker:
                 agents=transport.stats(self.app),
                 sizes=self.learner.sizes() if self.learner is not None else {},
                 left_out=self.learner.model.ignored() if self.learner is not None else {},
+                weights=self.learner.weights.said() if self.learner is not None else {},
                 remembered=logs.recent().lines(),
             )
         )
@@ -259,6 +285,7 @@ class Worker:
     async def _take_over(self, _: Any, assigned: Iterable[Any], **__: Any) -> None:
         if self.learner is not None and self.learner.quality is not None:
             topic = self.settings.topic("interactions")
+            self.learner.weights.assigned()
             self.learner.quality.own(tp.partition for tp in assigned if tp.topic == topic)
 
     async def _refresh(self) -> None:
@@ -291,8 +318,15 @@ class Worker:
         if self.learner is None or self.replica is None:
             return
         replica = self.replica
-        there = extent(self.settings.connection, replica.topics)
-        self.snapshots = Snapshots(self.settings, self.metrics, self.learner, there, lambda: replica.positions)
+        shared = self.settings.topic(
+            weights.TOPIC
+        )  # read from its beginning by everybody: the newer of it and the snapshot holds
+        there = extent(self.settings.connection, [topic for topic in replica.topics if topic != shared])
+
+        def positions() -> Positions:
+            return {place: at for place, at in replica.positions.items() if place[0] != shared}
+
+        self.snapshots = Snapshots(self.settings, self.metrics, self.learner, there, positions)
         replica.resume = self.snapshots.restore(rebuild=rebuild)
         self.speaker = Speaker(self.settings, self.produce, lambda: replica.positions, self.snapshots.reach)
 
@@ -326,6 +360,7 @@ class Worker:
             self.snapshots.finish()
         if self.learner is not None:
             log.info("state digest %s", self.learner.model.digest())
+            log.info("weights %s after %d steps", checksum(self.learner.model.common()), self.learner.weights.steps())
         return code
 
 

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from models.events import Recommended
 from models.text_ranking import ItemTexts, Ranker, reordered, scores
+from streams.breaker import Breaker
 from streams.language_ranker import LoadedRanker
 from streams.metrics import RANKED
 
@@ -58,11 +59,9 @@ class LanguageStage:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ranker, self.texts, self._weight, self._budget_s = ranker, texts, weight, budget_s
-        self._failures_allowed, self._pause_s, self._observe, self._clock = failures, pause_s, observe, clock
+        self._observe, self._clock, self._breaker = observe, clock, Breaker(failures, pause_s, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ranker")
         self._running: asyncio.Future[None] | None = None
-        self._failed = 0  # batches in a row
-        self._resting_until = -float("inf")
 
     async def start(self) -> None:
         """Load the ranker. Raises `RankerError`."""
@@ -88,7 +87,7 @@ class LanguageStage:
         ]
 
     def _refusal(self) -> str | None:
-        if self._clock() < self._resting_until:
+        if self._breaker.rests:
             return "resting"
         if self._running is not None and not self._running.done():
             return "busy"
@@ -123,12 +122,11 @@ class LanguageStage:
         for outcome in dict.fromkeys(outcomes):
             self._observe(outcome, outcomes.count(outcome))
         if "failed" in outcomes or ("late" in outcomes and "reordered" not in outcomes):
-            self._failed += 1
-            if self._failed >= self._failures_allowed:
-                self._resting_until = self._clock() + self._pause_s
-                log.warning("the language stage rests for %g s after %d bad batches in a row", self._pause_s, self._failed)
+            if self._breaker.failed():
+                resting, bad = self._breaker.pause_s, self._breaker.in_a_row
+                log.warning("the language stage rests for %g s after %d bad batches in a row", resting, bad)
         elif "reordered" in outcomes:
-            self._failed = 0
+            self._breaker.succeeded()
 
 
 def _answer(ranker: Ranker, job: _Job) -> list[float] | str:

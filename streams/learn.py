@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiokafka import ConsumerRecord
 
 from models import Recommender, events
 from models.attribution import RecentIds, ServedLists
-from models.events import CausedBy, Interaction, Item, ItemVector, RecommendationList, ReviewVector
+from models.events import POPULAR, CausedBy, Interaction, Item, ItemVector, RecommendationList, ReviewVector
 from models.fold import check
 from models.kept import Kept, Saved, Value
 from models.snapshot import fingerprint
@@ -21,11 +21,15 @@ from streams import clock
 from streams.ingest import decode_item
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.weights import Weights
 
 if TYPE_CHECKING:
     from streams.live_quality import LiveQuality
 
 log = logging.getLogger(__name__)
+
+OVERTAKEN: Final = 10_000
+"""Users noted whose older list was written after the newer one; of more, the first have to wait for their next event."""
 
 _interaction = msgspec.json.Decoder(Interaction).decode
 _vector = msgspec.json.Decoder(ItemVector).decode
@@ -68,15 +72,17 @@ class Learner(Kept):
     """The model and the served lists of this process, and how each topic's records change them.
 
     Attributes:
+        weights: which of the model's weights hold, and whether this process may train them.
         newest: the last event that changed the model: the cause of the strangers' list.
         erasures: how many people were forgotten, ever.
     """
 
-    kept = ("model", "served", "_repeated", "texts", "newest", "erasures")
+    kept = ("model", "weights", "served", "_repeated", "texts", "newest", "erasures")
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.model = Recommender(settings.model)
+        self.weights = Weights(settings, metrics, self.model)
         self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
         self.newest: CausedBy | None = None
         self.erasures = 0
@@ -84,6 +90,7 @@ class Learner(Kept):
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
         self.quality: LiveQuality | None = None  # tests the model before it learns
+        self.overtaken: dict[str, int] = {}  # user -> log offset of the list that holds, where an older one was written after it
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
     def applies(self) -> dict[str, Callable[[int, Sequence[ConsumerRecord]], None]]:
@@ -94,6 +101,7 @@ class Learner(Kept):
             "review-vectors": self.words,
             "interactions": self.interactions,
             "recommendations": self.recommendations,
+            "weights": self.weights.fold,
         }
         return {self.settings.topic(name): fold for name, fold in by_name.items()}
 
@@ -104,7 +112,7 @@ class Learner(Kept):
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
-            if self.model.learn(line, train=self._budget.take(now)):
+            if self.model.learn(line, train=self.weights.trains and self._budget.take(now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = CausedBy(event_id=line.event_id, timestamp_ms=line.timestamp_ms)
                 self.erasures += line.kind == "erasure"
@@ -160,11 +168,23 @@ class Learner(Kept):
         for record in records:
             if record.value is None:
                 self.served.forget((record.key or b"").decode(errors="replace"))
+                self.overtaken.pop((record.key or b"").decode(errors="replace"), None)
                 continue
             try:
-                self.served.put(_list(record.value))
+                served = _list(record.value)
             except (msgspec.MsgspecError, RecursionError, ValueError):
                 continue  # not one of ours
+            self._last_word(served)
+            self.served.put(served)
+
+    def _last_word(self, served: RecommendationList) -> None:
+        """Note whose last record on the topic is not the list that holds: compaction would keep it in its place."""
+        last = self.served.last(served.user_id)
+        self.overtaken.pop(served.user_id, None)
+        if last is not None and served.log_offset < last.log_offset and served.user_id != POPULAR:
+            self.overtaken[served.user_id] = last.log_offset
+            if len(self.overtaken) > OVERTAKEN:
+                del self.overtaken[next(iter(self.overtaken))]
 
     def is_repeated(self, partition: int, offset: int) -> bool:
         """Whether this line of the log changed nothing, because its event was known (of the last 200,000 such lines)."""
@@ -184,6 +204,7 @@ class Learner(Kept):
 
     def become(self, saved: Mapping[str, Value]) -> None:
         """Take a snapshot over, all of it or, raising `Misfit`, nothing."""
+        saved = {"weights.epoch": 0, "weights.number": 0, **saved}  # it may be older than shared weights
         self.check(saved)
         self.restore(saved)
 

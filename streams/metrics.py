@@ -27,6 +27,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 RANKED: Final = ("reordered", "no_text", "late", "busy", "failed", "resting")
 """What becomes of a list in the language stage (see `streams.language_stage`)."""
 SNAPSHOTS: Final = ("written", "failed", "damaged", "restored", "shared")
+WEIGHTS: Final = ("published", "own", "adopted", "stale", "foreign", "damaged")
+"""What becomes of versions of the weights that are written to or read from their topic (see `streams.weights`)."""
 STAGES: Final = ("ingest", "wait", "recommend", "emit")
 """From an event to its list: at the broker -> in the log; then until the replica has it; then making lists; then acknowledged."""
 POSITIONS: Final = ("1", "2-3", "4-10", "11+")
@@ -65,6 +67,7 @@ class Metrics:
         self._attribution(arm)
         self._quality(arm)
         self._text()
+        self._weights()
         self._snapshots()
         self._process()
 
@@ -82,6 +85,13 @@ class Metrics:
         lists = Counter("freshet_lists", "Lists acknowledged on the output topic.", ["arm", "audience"], registry=r)
         self.lists = {a: lists.labels(arm, a) for a in ("user", "strangers")}
         self.unchanged = Counter("freshet_lists_unchanged", "Lists made, found equal to the last one and not sent.", registry=r)
+        overtaken = Counter(
+            "freshet_lists_overtaken",
+            "Lists not sent, as one for a later event is out; and sent again, as an older one was written after them.",
+            ["outcome"],
+            registry=r,
+        )
+        self.overtaken = {outcome: overtaken.labels(outcome) for outcome in ("not_sent", "sent_again")}
         self.freshness = Histogram(
             "freshet_freshness_seconds",
             "From an event at the broker to its list acknowledged by the broker.",
@@ -183,6 +193,9 @@ class Metrics:
         seconds = Histogram("freshet_qdrant_seconds", "One call to Qdrant.", ["operation"], buckets=DURATION_BUCKETS, registry=r)
         self.qdrant_seconds = {o: seconds.labels(o) for o in ("write", "near")}
         self.qdrant_failures = Counter("freshet_qdrant_failures", "Calls to Qdrant that failed and are tried again.", registry=r)
+        self.qdrant_resting = Gauge(
+            "freshet_qdrant_resting", "1 while lists do not ask Qdrant, since it has not answered.", registry=r
+        )
         points = Gauge("freshet_qdrant_points", "Points in Qdrant.", ["collection"], registry=r)
         self.points = {c: points.labels(c) for c in COLLECTIONS}
         near = Counter("freshet_near_answers", "Who answered 'which items lie near this taste'.", ["by"], registry=r)
@@ -191,6 +204,15 @@ class Metrics:
             "freshet_language_lists", "Lists that met the language stage, by what became of them.", ["outcome"], registry=r
         )
         self.language_lists = {outcome: ranked.labels(outcome) for outcome in RANKED}
+
+    def _weights(self) -> None:
+        r = self.registry
+        weights = Counter("freshet_weights", "Versions of the fusion's weights, by what became of them.", ["outcome"], registry=r)
+        self.weights = {outcome: weights.labels(outcome) for outcome in WEIGHTS}
+        self.weights_trainer = Gauge("freshet_weights_trainer", "1 in the process that trains for all.", registry=r)
+        self.weights_steps = Gauge("freshet_weights_steps", "Steps of training in the newest published weights.", registry=r)
+        self.weights_time = Gauge("freshet_weights_timestamp_seconds", "When these weights were published.", registry=r)
+        self.weights_bytes = Gauge("freshet_weights_bytes", "Size of the version published last by this process.", registry=r)
 
     def _snapshots(self) -> None:
         r = self.registry

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -25,6 +25,7 @@ from streams.ingest import Outbox, Produce, partition_of, refuse
 from streams.language_stage import Asked, LanguageStage
 from streams.learn import Learner, decode_interaction
 from streams.metrics import Metrics
+from streams.near import Hits
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,15 +33,21 @@ log = logging.getLogger(__name__)
 BREATHE_S = 0.004
 """Making lists yields to fetching, heartbeats and the replica at least so often."""
 
-Hits = Sequence[tuple[str, float]]
 Near = Callable[[list[np.ndarray], int], Awaitable[list[Hits] | None]]
 """Items near each taste vector from an outside vector search; None when it does not answer in time."""
 
+LineAt = Callable[[int, int], Awaitable[Interaction | None]]
+"""The line of the log at that partition and offset."""
+REPEATED: Final = 20
+"""Lists sent again at once, of those that were overwritten by older ones: each costs a question to Kafka."""
+
 
 class Reached(Protocol):
-    """The part of the replica that is needed here: wait until it has folded that record."""
+    """The part of the replica that is needed here: wait until it has folded that record, and how far it has come."""
 
     async def reached(self, topic: str, partition: int, offset: int) -> None: ...
+
+    def position(self, topic: str, partition: int) -> int: ...
 
 
 class Cause(NamedTuple):
@@ -115,8 +122,8 @@ class Recommend:
             newest[line.user_id] = Cause(line, record.partition, record.offset)
         return list(newest.values())
 
-    async def _lists(self, causes: list[Cause], outbox: Outbox) -> list[RecommendationList]:
-        """A changed list for each cause goes into the outbox (a tombstone for a forgotten user)."""
+    async def _lists(self, causes: list[Cause], outbox: Outbox, *, again: bool = False) -> list[RecommendationList]:
+        """A changed list for each cause goes into the outbox (a tombstone for a forgotten user); `again`: though it is out."""
         hits = await self._near(causes)
         size = self.settings.list_size
         depth = size if self.language is None else max(size, self.settings.ranker_candidates)
@@ -136,13 +143,20 @@ class Recommend:
         for cause, items in made:
             user = cause.line.user_id
             last = self.learner.served.last(user)
-            if last is not None and last.items == tuple(item.item_id for item in items):
+            if last is not None and self._is_out(cause, last.log_offset, again=again):
+                self.metrics.overtaken["not_sent"].inc()
+            elif not again and last is not None and last.items == tuple(item.item_id for item in items):
                 self.metrics.unchanged.inc()
             else:
                 served = self._list(user, cause.line, cause.offset, items)
                 lists.append(served)
                 outbox.put("recommendations", user, events.encode(served))
         return lists
+
+    def _is_out(self, cause: Cause, newest: int, *, again: bool) -> bool:
+        """Whether a list for this event, or for a later one of the user, is out: this batch was somebody's before. A list for an
+        event that is not in the log yet comes from another log and does not count."""
+        return cause.offset + again <= newest < self.replica.position(self.topic, cause.partition)
 
     async def _reordered(
         self, language: LanguageStage, made: list[tuple[Cause, list[Recommended]]]
@@ -202,6 +216,25 @@ class Recommend:
         await outbox.send(self.produce)
         self._popular = names
         self.metrics.lists["strangers"].inc()
+
+    async def repeat(self, owns: Callable[[int], bool], line_at: LineAt) -> None:
+        """Where a worker that froze has written an older list after the one that holds: send that again, made anew for the same
+        event. Called now and then."""
+        for user, offset in list(self.learner.overtaken.items())[:REPEATED]:
+            partition = partition_of(user.encode(), self.settings.partitions)
+            if not owns(partition):
+                continue
+            line = await line_at(partition, offset)
+            if self.learner.overtaken.get(user) != offset:
+                continue  # somebody has written since
+            del self.learner.overtaken[user]
+            mine = line is not None and line.user_id == user and line.kind != "erasure"
+            if line is None or not mine or self.learner.model.is_forgotten(user, line.timestamp_ms):
+                continue
+            outbox = Outbox(self.settings.partitions)
+            lists = await self._lists([Cause(line, partition, offset)], outbox, again=True)
+            await outbox.send(self.produce)
+            self.metrics.overtaken["sent_again"].inc(len(lists))
 
     def _live(self, causes: list[Cause], lists: list[RecommendationList]) -> None:
         quality, now = self.learner.quality, clock.now_ms()

@@ -109,11 +109,22 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         heapq.heappush(self._waiters[key], (offset, next(self._order), done))
         await done
 
+    async def caught_up(self, topic: str, partition: int) -> None:
+        """Until everything that is in the partition at this moment has been folded."""
+        tp = TopicPartition(topic, partition)
+        end = (await self._kafka.end_offsets([tp]))[tp]
+        if end > 0:
+            await self.reached(topic, partition, end - 1)
+
     @property
     def positions(self) -> Positions:
         """(topic, partition) -> the next offset to fold. Taken together with the state, between two turns of the event loop,
         this is what a snapshot needs for `resume`."""
         return dict(self._next)
+
+    def position(self, topic: str, partition: int) -> int:
+        """The next offset to fold; 0 before the start."""
+        return self._next.get((topic, partition), 0)
 
     def folded(self, topic: str) -> int:
         """Sum of the topic's positions over its partitions: grows with every record, and is the same on every replica that has
@@ -254,6 +265,29 @@ def extent(connection: Connection, topics: Iterable[str]) -> Extent:
             begins |= {(tp.topic, tp.partition): offset for tp, offset in kafka.beginning_offsets(partitions).items()}
             ends |= {(tp.topic, tp.partition): offset for tp, offset in kafka.end_offsets(partitions).items()}
     return Extent(ids, begins, ends)
+
+
+async def record_at(connection: Connection, topic: str, partition: int, offset: int, *, patience_s: float = 10.0) -> Any:
+    """One record, an aiokafka ConsumerRecord; None if there is none at that offset. For what is seldom needed: it connects anew.
+
+    Raises:
+        KafkaError, TimeoutError: Kafka does not answer.
+    """
+    kafka = aiokafka.AIOKafkaConsumer(
+        **connection.aiokafka(), enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed"
+    )
+    await asyncio.wait_for(kafka.start(), patience_s)
+    try:
+        tp = TopicPartition(topic, partition)
+        kafka.assign([tp])
+        begins, ends = await kafka.beginning_offsets([tp]), await kafka.end_offsets([tp])
+        if not begins[tp] <= offset < ends[tp]:
+            return None
+        kafka.seek(tp, offset)
+        record = await asyncio.wait_for(kafka.getone(tp), patience_s)
+        return record if record.offset == offset else None
+    finally:
+        await kafka.stop()
 
 
 def read_all(connection: Connection, topic: str, *, patience_s: float = 30.0) -> Iterator[Any]:

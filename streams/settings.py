@@ -70,6 +70,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     training_per_s: Annotated[
         float, _doc("events per second the fusion learns from at most; each costs as much CPU as a list", ge=1, le=100_000)
     ] = 200.0
+    weights_interval_s: Annotated[
+        float, _doc("how often the worker that trains publishes what it has learned, where that changed", ge=0.1, le=3600)
+    ] = 1.0
 
     # attribution
     attribution_window_s: Annotated[float, _doc("a click counts for a list served at most so long before (event time)", gt=0)] = (
@@ -106,6 +109,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     qdrant_api_key: Annotated[str, _doc("never logged")] = ""
     qdrant_prefix: Annotated[str, _doc("put before the collections' names", pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     qdrant_deadline_ms: Annotated[float, _doc("lists do not wait longer for a Qdrant server", gt=0, le=10_000)] = 50.0
+    qdrant_failures: Annotated[
+        int, _doc("questions in a row without an answer, after which lists stop asking", ge=1, le=1_000)
+    ] = 3
+    qdrant_pause_s: Annotated[float, _doc("for so long; then one question tries again", gt=0, le=3_600)] = 5.0
     qdrant_local_points: Annotated[int, _doc("an embedded Qdrant refuses to grow past this", ge=1, le=20_000)] = 20_000
 
     # language stage

@@ -31,6 +31,7 @@ class Snapshot(Struct, frozen=True):
     folded     (topic, partition) -> (first offset not yet folded, end), of the replica
     sizes      part of the model -> (entries held, most that may be held)
     left_out   reason -> events that the model did not take
+    weights    what the process knows of the shared weights
     """
 
     settings: Settings
@@ -42,6 +43,7 @@ class Snapshot(Struct, frozen=True):
     agents: Mapping[str, LaneStats]
     sizes: Mapping[str, tuple[int, int]]
     left_out: Mapping[str, int]
+    weights: Mapping[str, object]
     remembered: Sequence[Remembered]
 
 
@@ -60,6 +62,7 @@ def render(now: Snapshot) -> str:
         _table("agents: batches, records, records of the last, its ms, running for s", map(_agent, sorted(now.agents.items()))),
         _table("model: held, bound, share", (_size(*part) for part in sorted(now.sizes.items()))),
         _table("events the model left out", sorted(now.left_out.items())),
+        _table("weights of the fusion", now.weights.items()),
         _table("settings that differ from their defaults", changed(now.settings)),
         _table("versions", versions()),
         _table("last warnings and errors, the newest first", (_line(one) for one in reversed(now.remembered))),

@@ -32,17 +32,20 @@ REVIEW_VECTORS: Final = "review-vectors"
 RECOMMENDATIONS: Final = "recommendations"
 DEAD_LETTERS: Final = "dead-letters"
 WORKERS: Final = "workers"
+WEIGHTS: Final = "weights"
 
 INPUTS: Final = (CLICKS, PURCHASES, REVIEWS, IMPRESSIONS, ITEMS, ERASURES)
-COMPACTED: Final = (ITEMS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS)
+COMPACTED: Final = (ITEMS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS, WEIGHTS)
 PASSING: Final = (WORKERS,)
 """Compacted, and what is a day old goes: of interest only as long as somebody says it."""
-ALL: Final = (*INPUTS, INTERACTIONS, ITEM_TEXTS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS, DEAD_LETTERS, *PASSING)
+ALL: Final = (*INPUTS, INTERACTIONS, ITEM_TEXTS, ITEM_VECTORS, REVIEW_VECTORS, RECOMMENDATIONS, DEAD_LETTERS, *PASSING, WEIGHTS)
 
 UNLIMITED: Final = -1
 DAY_MS: Final = 86_400_000
 MESSAGE_BYTES: Final = 1_048_576
 TOMBSTONES_MS: Final = 7 * DAY_MS
+WEIGHTS_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+"""A few keys are overwritten every second: small files are compacted soon, and whoever starts has little to read."""
 
 _ALTER: Final = "freshet topics --alter"
 
@@ -122,6 +125,8 @@ def specs(
         if name in COMPACTED:
             config |= {"cleanup.policy": "compact", "max.compaction.lag.ms": str(compaction_lag_ms)}
             config |= {"delete.retention.ms": str(TOMBSTONES_MS)}  # a replica that goes on from a snapshot must meet tombstones
+            if name == WEIGHTS:
+                config |= {"segment.bytes": str(WEIGHTS_SEGMENT_BYTES)}
         elif name in PASSING:
             config |= {"cleanup.policy": "compact,delete", "retention.ms": str(DAY_MS)}
         else:

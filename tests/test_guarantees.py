@@ -18,7 +18,7 @@ PROOFS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
 
 @pytest.mark.parametrize(("file", "name"), PROOFS)
 def test_the_proof_exists(file: str, name: str) -> None:
-    assert re.search(rf"^(?:def {name}\(|{name} = )", (ROOT / file).read_text(), re.M), f"{file} has no {name}"
+    assert re.search(rf"^(?:(?:async )?def {name}\(|{name} = )", (ROOT / file).read_text(), re.M), f"{file} has no {name}"
 
 
 def test_every_promise_has_a_proof() -> None:

@@ -9,6 +9,7 @@ from deploy.grafana.rows.quality import CLICKS, DRIFT, TESTS, VARIETY
 from deploy.grafana.rows.snapshots import SNAPSHOTS
 from deploy.grafana.rows.text import TEXT
 from deploy.grafana.rows.traffic import ERRORS, FLOW, GROUP, IN_AND_OUT
+from deploy.grafana.rows.weights import WEIGHTS
 
 
 def boards() -> dict[str, Json]:
@@ -30,7 +31,7 @@ def boards() -> dict[str, Json]:
             uid="freshet-pipeline",
             title="Freshet: pipeline",
             description="From events to lists, stage by stage: who works, what waits, what is slow.",
-            rows=[GROUP, FLOW, TEXT],
+            rows=[GROUP, FLOW, TEXT, WEIGHTS],
         ),
         "capacity": dashboard(
             uid="freshet-capacity",

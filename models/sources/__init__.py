@@ -15,29 +15,31 @@ from models.sources.popularity import Popularity, Trending
 from models.sources.repeats import Repeats
 from models.sources.sequence import Sequence
 from models.sources.text import Text
+from models.sources.text_item_cf import TextItemCF
 from models.sources.text_user_cf import TextUserCF
 from models.sources.user_cf import UserCF
 
 _ALL: Final[tuple[type[Source], ...]] = (
     ItemCF, UserCF, Neighbours, Sequence, Embedding, Ease, Repeats, Popularity, Trending, Content, Text,
-    TextUserCF,
+    TextUserCF, TextItemCF,
 )  # fmt: skip
 REGISTRY: Final[dict[str, type[Source]]] = {source.name: source for source in _ALL}
 """Name -> source, in the order of lists and reports."""
 
 
 def build(state: State) -> list[Source]:
-    """The sources that the configuration names (all of them where it names none) and does not leave out, in the order of the
-    registry.
+    """The sources that the configuration names (where it names none, all that are not optional) and those it adds, without those
+    it leaves out, in the order of the registry.
 
     Raises:
         ConfigError: a name is unknown, or nothing is left.
     """
     config: Config = state.config
-    unknown = set(config.sources) - set(REGISTRY)
-    if unknown:
-        raise ConfigError(f"sources: {', '.join(sorted(unknown))} unknown, choose from {', '.join(REGISTRY)}")
-    built = {name: kind.build(state) for name, kind in REGISTRY.items() if not config.sources or name in config.sources}
+    for setting in ("sources", "also"):
+        if unknown := set(getattr(config, setting)) - set(REGISTRY):
+            raise ConfigError(f"{setting}: {', '.join(sorted(unknown))} unknown, choose from {', '.join(REGISTRY)}")
+    plain = config.sources or [name for name, kind in REGISTRY.items() if not kind.optional]
+    built = {name: kind.build(state) for name, kind in REGISTRY.items() if name in plain or name in config.also}
     instances = [source.name for several in built.values() for source in several]
     if unknown := set(config.without) - set(built) - set(instances):
         known = dict.fromkeys([*built, *instances])

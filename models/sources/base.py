@@ -160,6 +160,8 @@ class Source(Kept, ABC):
     family: ClassVar[Family] = Family.COLLABORATIVE
     together: ClassVar[bool] = False
     """Whether it looks at `State.together`, which counts for nobody else."""
+    optional: ClassVar[bool] = False
+    """Whether it is only in use where the configuration names it."""
 
     def __init__(self, state: State) -> None:
         self.state = state

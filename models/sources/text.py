@@ -79,14 +79,19 @@ class Text(Source):
         """For each item, the item of the profile whose text is nearest, and what was said about the recommended one."""
         newest = query.profile["item"][-self.config.text_items :]
         own = newest[self.vectors.rows_of(newest) >= 0]
-        cosine = _unit(self.vectors, self.vectors.rows_of(items)) @ _unit(self.vectors, self.vectors.rows_of(own)).T
+        rows = self.vectors.rows_of
+        cosine = centred_units(self.vectors, rows(items)) @ centred_units(self.vectors, rows(own)).T
         nearest = own[np.argmax(cosine, axis=1)].astype(np.int32)
         said: list[list[str | None]] = [[self.vectors.snippets.get(int(i))] for i in items]
         return Grounds("said_alike", whole(len(items)), item=nearest.reshape(-1, 1), text=said)
 
 
-def _unit(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def centred_units(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """(v - mean) of the vectors at `rows`, of length 1: (len(rows), dim). Zeros where a row is negative: there is no vector."""
+    if not vectors.dim:
+        return np.zeros((len(rows), 1), np.float32)
     centred = vectors.matrix[rows] - vectors.mean()
+    centred[rows < 0] = 0.0
     norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))
     unit: npt.NDArray[np.float32] = centred / np.maximum(norms, 1e-6)[:, None]
     return unit

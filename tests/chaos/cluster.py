@@ -21,7 +21,7 @@ from streams.replica import read_all
 from tests.chaos.copy_worker import PLACE
 
 PARTITIONS = 6
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 
 
 class Count(NamedTuple):

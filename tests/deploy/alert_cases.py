@@ -75,6 +75,16 @@ def belonging(good: int, no_list: int, unknown: int, minutes: int = 300) -> dict
     }
 
 
+def trainers(trains: str, ready: str) -> dict[str, str]:
+    """Two workers, of which one trains or nobody does."""
+    other = 'job="freshet-worker", instance="w2:9464"'
+    return {
+        f"freshet_weights_trainer{{{WORKER}}}": trains,
+        f"freshet_weights_trainer{{{other}}}": "0x60",
+        f"freshet_ready{{{WORKER}}}": ready,
+    }
+
+
 def crowd(*, events: int, lists: int, unchanged: int, batches: int) -> dict[str, str]:
     """A minute of a worker."""
     return {
@@ -207,6 +217,9 @@ CASES = [
     Case("FreshetDeadLetters", 18, letters("0x10 5x10", "0x20")),
     Case("FreshetQdrantFails", 8, {f"freshet_qdrant_failures_total{{{WORKER}}}": "0+1x9"}, JOB),
     Case("FreshetQdrantFails", 11, {f"freshet_qdrant_failures_total{{{WORKER}}}": "0x5 1x9"}),
+    Case("FreshetNobodyTrains", 12, trainers("0x20", "1x20"), JOB),
+    Case("FreshetNobodyTrains", 30, trainers("0x9 1x30", "1x40")),
+    Case("FreshetNobodyTrains", 30, trainers("0x40", "0x40")),
     Case("FreshetAttributionLost", 90, clicks("7x100", "0+10x100"), JOB),
     Case("FreshetAttributionLost", 90, clicks("0+1x100", "0+10x100")),
     Case("FreshetAttributionLost", 90, clicks("0x100", "0+1x100")),

@@ -27,7 +27,7 @@ from tests.deploy.rule_files import RULES, rules
 from tests.deploy.stage import Stage, stage
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed (Debian: apt-get install prometheus)")
-QUIET_S = 100.0
+QUIET_S = 240.0
 """A bound for the longest shortened window to forget what was."""
 
 

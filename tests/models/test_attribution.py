@@ -107,3 +107,21 @@ def test_recent_ids_forget_the_oldest():
 def test_bounds_must_be_positive():
     with pytest.raises(ValueError, match="at least 1"):
         ServedLists(max_users=0)
+
+
+def test_a_list_made_anew_later_in_the_log_stands_there():
+    """Its event came twice, and others between: what was made for the second time is on the topic last, under the same id."""
+    lists = ServedLists()
+    lists.put(served("ada", "first", "xy", offset=1))
+    lists.put(served("ada", "second", "zw", offset=5))
+    lists.put(served("ada", "first", "wy", offset=9))
+    last = lists.last("ada")
+    assert last is not None
+    assert (last.list_id, last.items) == ("first", ("w", "y"))
+    assert len([1 for offset in (2, 6, 10) if lists.out_before("ada", offset) is not None]) == 2, "it is no longer where it was"
+    lists.put(served("ada", "first", "xy", offset=1))
+    assert lists.last("ada") == last, "the old one, delivered again, changes nothing"
+    lists.put(served("ada", "first", "yw", offset=9))
+    again = lists.last("ada")
+    assert again is not None
+    assert again.items == ("y", "w"), "made anew for the same event it holds"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from models import Click, Config, Recommender
+from models.events import encode
 from models.newcomers import NOTE, Newcomers
 from models.rerank import Reranked
 from tests.models.streams_of import shop as random_shop
@@ -99,3 +102,46 @@ def test_in_lists_newcomers_say_so_and_sums_hold() -> None:
             assert line.reasons[-1].weight == 0.0
             assert model.history.item_events[model.history.items.get(line.item_id)] < 5
     assert marked > 0
+
+
+def test_places_are_drawn_as_often_as_their_propensities_say() -> None:
+    """Three are close enough; of 4,000 requests at different times each gets its part, within 4 standard deviations."""
+    model = shop(newcomer_draw=0.5)
+    for k, item in enumerate(("newer", "newest", "far")):
+        model.learn(Click(event_id=f"x{k}", user_id=f"x{k}", item_id=item, timestamp_ms=200))
+    p = {"new": 0.15, "newer": 0.155, "newest": 0.145}
+    expected = {item: 0.5 * (item == "newer") + 0.5 * p[item] / sum(p.values()) for item in p}
+    index = model.history.items.get
+    probability = KNOWN | p | {"far": 0.05}
+    items, shares = np.array([index(i) for i in probability], np.int32), np.array([list(probability.values())])
+    ranked = Reranked(items[:N], shares[:, :N], [""] * N, 0.0)
+    newcomers, requests = Newcomers(model.config, model.history), 4_000
+    given: Counter[str] = Counter()
+    for at_ms in range(requests):
+        query = model.asking.query("ada", N, at_ms=at_ms)
+        seated, again = (newcomers.seat(ranked, items, shares, query, N) for _ in range(2))
+        item = names(model, seated)[-1]
+        assert seated.items.tolist() == again.items.tolist(), "the same request in the same state"
+        assert seated.propensity == pytest.approx(expected[item])
+        given[item] += 1
+    assert set(given) == set(p)
+    for item, part in expected.items():
+        assert abs(given[item] / requests - part) < 4 * (part * (1 - part) / requests) ** 0.5
+
+
+def test_without_a_draw_the_best_is_certain() -> None:
+    found = seated(shop(newcomer_draw=0.0), KNOWN | {"new": 0.155})
+    assert found.propensity == 1.0
+    assert seated(shop(), KNOWN).propensity is None
+
+
+def test_lines_log_the_propensity_and_others_do_not_have_one() -> None:
+    model = Recommender(Config(newcomer_price=1.0, newcomer_draw=0.5))
+    for event in random_shop(1, users=20, items=60, events=600):
+        model.learn(event)
+    lists = [model.recommend(f"u{k}", N) for k in range(20)]
+    drawn = [line for lines in lists for line in lines if line.reasons[-1].kind == NOTE]
+    assert drawn
+    assert all(line.propensity is not None and 0 < line.propensity <= 1 for line in drawn)
+    assert b"propensity" in encode(drawn[0])
+    assert not any(b"propensity" in encode(line) for lines in lists for line in lines if line not in drawn)

@@ -22,7 +22,7 @@ from models.events import RecommendationList, encode
 from streams import topics
 from streams.settings import Settings
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 def free_port() -> int:

@@ -102,6 +102,7 @@ def page(**changes: object) -> str:
         "agents": {"ingest": stats},
         "sizes": {"users": (50, 200)},
         "left_out": {"too_old": 3},
+        "weights": {"trainer": "this process", "epoch, publication": "3, 17"},
         "remembered": [Remembered(0.0, "WARNING", "streams.app", "first"), Remembered(1.0, "ERROR", "streams.app", "last")],
         **changes,
     }
@@ -116,6 +117,7 @@ def test_the_page_for_people_has_what_they_ask_for() -> None:
     assert ["clicks", "1", "3", "3", "0"] in lines
     assert ["users", "50", "200", "25.0%"] in lines
     assert ["too_old", "3"] in lines
+    assert ["trainer", "this", "process"] in lines
     assert text.index("last") < text.index("first"), "the newest first"
     assert any(line[:1] == ["python"] for line in lines)
     assert "NOT READY" in page(conditions=[Condition("group", False, "rebalancing")])

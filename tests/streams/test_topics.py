@@ -31,7 +31,7 @@ def test_the_specifications_are_those_of_the_design() -> None:
     assert list(specs) == list(topics.ALL)
     assert {spec.partitions for spec in specs.values()} == {6}
     compacted = {name for name, spec in specs.items() if spec.config["cleanup.policy"] == "compact"}
-    assert compacted == {"items", "item-vectors", "review-vectors", "recommendations"}
+    assert compacted == {"items", "item-vectors", "review-vectors", "recommendations", "weights"}
     assert specs["interactions"].config["retention.ms"] == "-1"
     assert specs["clicks"].config["retention.ms"] == "1000"
     for name in ("clicks", "purchases", "reviews", "impressions", "items", "erasures"):

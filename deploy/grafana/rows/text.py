@@ -53,11 +53,13 @@ TEXT: Final = Row(
         Panel(
             "Who answered: what lies near this taste?",
             "Answers per second. With a Qdrant server nearly all should be qdrant; scan is the exact fallback over each "
-            "worker's own vectors (and the rule when Qdrant is embedded). Failures: runbook FreshetQdrantFails.",
+            "worker's own vectors (and the rule when Qdrant is embedded). A worker does not ask for FRESHET_QDRANT_PAUSE_S after "
+            "FRESHET_QDRANT_FAILURES without an answer. Failures: runbook FreshetQdrantFails.",
             "reqps",
             [
                 Query(rate("freshet_near_answers_total", "by"), "{{by}}"),
                 Query(total("freshet_qdrant_failures_total"), "failed calls"),
+                Query(f"sum(freshet_qdrant_resting{{{SELECT}}})", "workers that do not ask"),
             ],
         ),
         Panel(

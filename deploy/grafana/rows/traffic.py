@@ -22,11 +22,13 @@ IN_AND_OUT: Final = Row(
         Panel(
             "Lists out, by arm",
             "Lists per second, by arm and audience, and lists that were made but found equal to the last one. Only "
-            "unchanged lists: the model learns nothing new; is the replica folding (Pipeline)?",
+            "unchanged lists: the model learns nothing new; is the replica folding (Pipeline)? Overtaken: a batch was delivered "
+            "again after a list for a later event was out (not_sent), a worker froze and wrote an old one (sent_again).",
             "reqps",
             [
                 Query(rate("freshet_lists_total", "arm, audience"), "{{arm}}, {{audience}}"),
                 Query(total("freshet_lists_unchanged_total"), "unchanged, not sent"),
+                Query(rate("freshet_lists_overtaken_total", "outcome"), "overtaken, {{outcome}}"),
             ],
             width=12,
         ),

@@ -1,0 +1,136 @@
+"""What a group of workers can do on a real Kafka: lists/s of one and of two, events/s with fresh lists, and how soon one is back.
+
+Two workers, Kafka and whoever publishes share this machine's cores. So the ratio is given by CPU time as well: what the busier of
+two workers needs for the lists that one needs all of its time for, as if each had a core of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from streams.snapshots import directory as snapshots_of
+from tests.benchmarks.model_cost import Row, stream
+from tests.chaos.storm import LISTS, Process
+from tests.streams.flow import Flow, flow, until
+
+FRESH_S: Final = 0.25
+PATIENCE_S: Final = 180.0
+EDGES: Final = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "300.0")
+
+
+class Run(NamedTuple):
+    lists: float
+    wall_s: float
+    cpu_s: tuple[float, ...]
+    """Of each worker."""
+
+
+def scaled(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
+    """The same clicks, from ten thousand people so that little is coalesced, to one worker and to two."""
+    one, two = (_run(bootstrap, directory / f"of-{n}", events, n) for n in (1, 2))
+    ratio = (two.lists / max(two.cpu_s)) / (one.lists / sum(one.cpu_s))
+    for run, what in ((one, "one worker"), (two, "two workers")):
+        cpu_us = sum(run.cpu_s) / run.lists * 1e6
+        yield (
+            f"{what}: lists/s, CPU of a list",
+            f"{run.lists / run.wall_s:.0f} /s, {cpu_us:.0f} us",
+            f"{run.lists:,.0f} lists of {events:,} clicks in {run.wall_s:.1f} s with all that goes with them; CPU of each "
+            + ", ".join(f"{cpu_s:.1f} s" for cpu_s in run.cpu_s),
+        )
+    yield "lists/s of two workers, one is 1", f"{ratio:.2f}", "by CPU time of the busier one: each on a core of its own"
+    wall = (two.lists / two.wall_s) / (one.lists / one.wall_s)
+    yield "the same by the clock", f"{wall:.2f}", f"{os.cpu_count()} cores, shared with Kafka, the publisher and whoever else"
+
+
+def _run(bootstrap: str, directory: Path, events: int, workers: int) -> Run:
+    directory.mkdir()
+    with flow(bootstrap, directory, f"scaled{workers}.", snapshots="false", partitions="8") as river:
+        group = [Process(f"w{n}", LISTS, river) for n in range(workers)]
+        try:
+            for one in group:
+                one.start()
+            until(lambda: all(_has_its_share(one, workers) for one in group), "all are at work", PATIENCE_S)
+            begun, cpu = time.monotonic(), [one.metric("process_cpu_seconds_total") for one in group]
+            river.send_all([("clicks", click) for click in stream(events, users=10_000, items=2000)])
+            while sum(one.metric("freshet_freshness_seconds_count") for one in group) < events:
+                time.sleep(0.5)  # seldom, for a look costs the worker some milliseconds
+                assert time.monotonic() - begun < PATIENCE_S, "lists stopped coming"
+            wall_s = time.monotonic() - begun
+            spent = tuple(one.metric("process_cpu_seconds_total") - was for one, was in zip(group, cpu, strict=True))
+            made = sum(_lists(one) for one in group)
+            return Run(made, wall_s, spent)
+        finally:
+            for one in group:
+                one.kill()
+
+
+def _has_its_share(one: Process, workers: int) -> bool:
+    topic, partitions = one.river.settings.topic("interactions"), one.river.settings.partitions
+    return one.metric("freshet_ready") == 1.0 and one.metric("freshet_owned_partitions", topic=topic) == partitions / workers
+
+
+def _lists(one: Process) -> float:
+    return one.metric("freshet_lists_total", audience="user") + one.metric("freshet_lists_unchanged_total")
+
+
+def sustained(bootstrap: str, directory: Path, rates: Sequence[int], seconds: int) -> Iterator[Row]:
+    """The highest rate of a short ladder at which 99 % of lists are out within 250 ms; all roles in one process."""
+    best, tried = 0, []
+    with flow(bootstrap, directory, "sustained.") as river:
+        worker = river.start()
+        _visitors(river, rates[0], 5)  # the first events of a process find nothing in its caches
+        for rate in rates:
+            before = _freshness(river)
+            _visitors(river, rate, seconds)
+            counts = [now - was for now, was in zip(_freshness(river), before, strict=True)]
+            share = counts[EDGES.index(str(FRESH_S))] / counts[-1]
+            tried.append(f"{rate}: {share:.1%} of {counts[-1]:,.0f} events")
+            if share < 0.99:
+                break
+            best = rate
+        river.stop(worker)
+    yield f"events/s with 99 % of lists within {FRESH_S * 1000:.0f} ms", f"{best}", f"{seconds} s each; " + ", ".join(tried)
+
+
+def _visitors(river: Flow, rate: int, seconds: int) -> None:
+    shop = [sys.executable, "-m", "streams.cli", "simulate", "--rate", str(rate), "--seconds", str(seconds)]
+    subprocess.run(shop, env={**os.environ, **river.environment}, capture_output=True, check=True)
+    river.settle()
+
+
+def _freshness(river: Flow) -> list[float]:
+    """Events whose lists were out within each edge, and all of them."""
+    within = [river.metric("freshet_freshness_seconds_bucket", le=edge) for edge in EDGES]
+    return [*within, river.metric("freshet_freshness_seconds_count")]
+
+
+def recovery(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
+    """From the start of a process that was killed until it is ready: imports and kernels, state, group, what came last."""
+    with flow(bootstrap, directory, "recovery.", snapshot_interval_s="5") as river:
+        worker = river.start("--roles", LISTS)
+        river.send_all([("clicks", click) for click in stream(events, users=events // 10, items=2000)])
+        river.settle()
+        written = river.metric("freshet_snapshots_total", outcome="written")
+        until(lambda: river.metric("freshet_snapshots_total", outcome="written") > written or written > 0, "a snapshot", 30)
+        for what in ("a snapshot", "the log"):
+            worker.kill()
+            worker.wait()
+            if what == "the log":
+                shutil.rmtree(snapshots_of(river.settings))
+            begun = time.monotonic()
+            worker = river.start("--roles", LISTS)
+            took_s, folded = time.monotonic() - begun, river.metric("freshet_folded_total")
+            used = river.metric("process_cpu_seconds_total")
+            yield (
+                f"ready again from {what}",
+                f"{took_s:.1f} s",
+                f"{events:,} events, {folded:,.0f} folded again, {used:.1f} s CPU",
+            )
+        river.stop(worker)

@@ -1,0 +1,186 @@
+"""The learned fusion against its formulas, written out."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import Config
+from models.contexts import HISTORIES, HISTORY, SHARED
+from models.fusion import Union
+from models.fusion_learned import REFRESH, Learned
+from models.sources.base import Query, Source
+from tests.models.test_fusion import Fixed
+
+ITEMS = 12
+HOUR_MS = 3_600_000
+
+
+class Told(Fixed):
+    """A source whose scores can be changed."""
+
+    def __init__(self) -> None:  # it reads no state
+        self.scores: dict[int, float] = {}
+
+
+class Naive:
+    """As the module says it, with lists and loops."""
+
+    def __init__(self, config: Config, sources: int) -> None:
+        self.config, self.sources, self.width = config, sources, 4 * sources + 3
+        self.quick: dict[int, np.ndarray] = {}
+        self.squares: dict[int, np.ndarray] = {}
+        self.steady: dict[int, np.ndarray] = {}
+        self.steady_squares: dict[int, np.ndarray] = {}
+        self.matrix = config.fusion_prior * np.eye(self.width)
+        self.steps = 0
+        self.events: dict[int, int] = {}
+        self.first: dict[int, int] = {}
+        self.last: dict[int, int] = {}
+        self.clock = 0
+
+    def _row(self, rows: dict[int, np.ndarray], row: int) -> np.ndarray:
+        if row not in rows:
+            rows[row] = np.zeros(self.width)
+            if row == SHARED:
+                for s in range(self.sources):
+                    rows[row][4 * s], rows[row][4 * s + 1] = 0.5, 1.0
+        return rows[row]
+
+    def features(self, union: Union) -> np.ndarray:
+        out = np.zeros((union.n, self.width))
+        behind = 2 * self.config.candidates
+        for x, item in enumerate(union.items.tolist()):
+            for s in range(self.sources):
+                v = union.scores[s, x] / max(union.scores[s]) if max(union.scores[s]) > 0 else 0.0
+                rank = union.ranks[s, x] - 1 if union.ranks[s, x] > 0 else behind
+                if v > 0:
+                    out[x, 4 * s : 4 * s + 4] = v, 10 / (10 + rank), math.sqrt(v), math.log(1 + 1000 * v) / 7
+            ages = self.clock - self.first.get(item, 0), self.clock - self.last.get(item, 0)
+            out[x, -3:] = [0.2 * math.log(1 + n) for n in (self.events.get(item, 0), *ages)]
+        return out - np.append(np.zeros(self.width - 3), out[:, -3:].mean(axis=0)) if union.n else out
+
+    def scores(self, features: np.ndarray, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        quick = sum((self._row(self.quick, row) for row in [SHARED, *rows]), np.zeros(self.width))
+        steady = self._row(self.steady, SHARED) + self._row(self.steady, rows[0])
+        return features @ quick, features @ steady
+
+    def p(self, features: np.ndarray, rows: list[int]) -> np.ndarray:
+        return softmax(sum(self.scores(features, rows)) / 2)
+
+    def learn(self, features: np.ndarray, rows: list[int], place: int) -> None:
+        config = self.config
+        taken = np.eye(len(features))[place]
+        quick, steady = (features.T @ (taken - softmax(s)) for s in self.scores(features, rows))
+        for row in (SHARED, rows[0]):
+            squares = self.steady_squares.setdefault(row, np.full(self.width, 0.1))
+            squares += steady**2
+            self._row(self.steady, row)[:] += config.fusion_steady_rate * steady / np.sqrt(squares)
+        keep = 1 - 1 / config.fusion_horizon
+        if self.steps % REFRESH == 0:
+            self.between = self.matrix
+        self.steps += 1
+        self.matrix = keep * self.matrix + (1 - keep) * config.fusion_prior * np.eye(self.width) + np.outer(quick, quick)
+        self.between = keep * self.between + np.outer(quick, quick)  # what the inverse stands for until it is worked out anew
+        self._row(self.quick, SHARED)[:] += config.fusion_rate * np.linalg.solve(self.between, quick)
+        for row in rows:
+            squares = self.squares.setdefault(row, np.ones(self.width))
+            squares += quick**2
+            self._row(self.quick, row)[:] += config.fusion_context_rate * quick / np.sqrt(squares)
+
+    def note(self, item: int) -> None:
+        self.first.setdefault(item, self.clock)
+        self.events[item] = self.events.get(item, 0) + 1
+        self.last[item] = self.clock
+        self.clock += 1
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    e = np.exp(scores - scores.max())
+    return e / e.sum()
+
+
+def asked(rng: random.Random, sources: list[Told], fusion: Learned) -> tuple[Union, Query]:
+    """A request at some time by somebody, and what the sources find for it."""
+    for source in sources:
+        source.scores = {i: rng.random() ** 3 for i in rng.sample(range(ITEMS), rng.randint(0, 6))}
+    query = Query(
+        user=-1, profile=np.zeros(rng.choice([0, 3, 9, 40])), now_ms=0, k=8, open_items=np.ones(ITEMS), seen=np.zeros(ITEMS),
+        stamp=1, at_ms=rng.randrange(10_000) * HOUR_MS, pause_ms=rng.choice([-1, 0, HOUR_MS // 2, 100 * HOUR_MS]),
+        context=rng.choice([None, {"device": "phone"}, {"device": "tv", "country": "at"}]),
+    )  # fmt: skip
+    several: list[Source] = [*sources]
+    union = Union(several, 8)
+    union.ensure(ITEMS)
+    for s, source in enumerate(sources):
+        found: Any = type("Found", (), {"items": union.found_items[s], "scores": union.found_scores[s]})
+        union.counts[s] = source.find(query, found)
+    union.merge(query, complete=True)
+    return union, query
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_learns_as_the_formulas_say(seed: int) -> None:
+    rng = random.Random(seed)
+    config = Config(fusion_horizon=rng.choice([100.0, 3000.0]), fusion_prior=rng.choice([1.0, 10.0]), fusion_memory=100_000)
+    sources = [Told(), Told(), Told()]
+    fusion, naive = Learned(config, [*sources]), Naive(config, len(sources))
+    fusion.ensure(ITEMS)
+    steps = 0
+    for _ in range(300):
+        union, query = asked(rng, sources, fusion)
+        taken = rng.choice([*sources[0].scores, rng.randrange(ITEMS)])  # the first source is worth listening to
+        features, rows = naive.features(union), fusion.contexts.rows(query).tolist()
+        if union.n:
+            shares = fusion.shares(union, query)
+            assert np.allclose(shares.sum(axis=0), naive.p(features, rows), atol=1e-9)
+            assert (shares >= 0).all()
+        fusion.learn(union, query, taken)
+        if taken in union.items:
+            naive.learn(features, fusion.contexts.rows(query).tolist(), union.items.tolist().index(taken))
+            steps += 1
+        fusion.note(taken)
+        naive.note(taken)
+    assert steps > 100
+    for row, weights in naive.quick.items():
+        assert np.allclose(fusion.new.weights[row], weights, atol=1e-9)
+    for row, weights in naive.steady.items():
+        assert np.allclose(fusion.new.steady[row], weights, atol=1e-9)
+    assert {row for row in naive.steady} <= {SHARED, *range(HISTORY, HISTORY + HISTORIES)}
+
+
+def test_it_starts_as_scores_and_reciprocal_ranks_of_all_alike() -> None:
+    sources = [Told(), Told()]
+    fusion = Learned(Config(), [*sources])
+    fusion.ensure(ITEMS)
+    sources[0].scores, sources[1].scores = {1: 4.0, 2: 2.0}, {2: 8.0, 3: 2.0}
+    rng = random.Random(0)
+    union, query = asked(rng, sources, fusion)
+    weights = fusion.new.together(fusion.contexts.rows(query))
+    assert weights.tolist() == [0.5, 1.0, 0.0, 0.0] * 2 + [0.0] * 3
+    assert union.n
+
+
+def test_where_it_is_worse_than_a_source_that_source_ranks_alone() -> None:
+    """What is taken is always the first of one source, but the learned ranking, told to, says the opposite."""
+    sources = [Told(), Told()]
+    fusion = Learned(Config(fusion_memory=20, fusion_rate=1e-9, fusion_context_rate=0, fusion_steady_rate=0), [*sources])
+    fusion.ensure(ITEMS)
+    rng = random.Random(3)
+    fusion.new.weights[SHARED] = fusion.new.steady[SHARED] = 0
+    fusion.new.weights[SHARED, 0:4] = fusion.new.steady[SHARED, 0:4] = -5
+    for _ in range(60):
+        union, query = asked(rng, sources, fusion)
+        if sources[0].scores:
+            fusion.learn(union, query, max(sources[0].scores, key=sources[0].scores.__getitem__))
+    while not (sources[0].scores and sources[1].scores):
+        union, query = asked(rng, sources, fusion)
+    assert fusion.new.fallback() == 0
+    shares = fusion.shares(union, query)
+    assert shares[1].sum() == 0.0
+    assert math.isclose(shares[0].sum(), 1.0)
+    assert union.items[int(shares[0].argmax())] == max(sources[0].scores, key=sources[0].scores.__getitem__)
