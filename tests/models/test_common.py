@@ -55,10 +55,10 @@ def test_who_takes_over_makes_the_lists_of_the_trainer_and_goes_on_as_it_does(tr
     assert snapshot.checksum(follower.common()) != snapshot.checksum(trainer.common())
 
 
-def test_it_is_the_fusion_its_contexts_and_the_habit() -> None:
+def test_it_is_the_fusion_and_its_contexts() -> None:
     paths = {path.rsplit(".", 1)[0] for path in Recommender().common()}
-    assert paths == {"fusion.new", "fusion.again", "fusion.contexts.values", "habit"}
-    assert {path for path in Recommender(Config(fusion="rrf")).common()} == {"habit.rate", "habit.events"}
+    assert paths == {"fusion.new", "fusion.again", "fusion.contexts.values"}
+    assert not Recommender(Config(fusion="rrf")).common()
 
 
 def test_a_model_that_learns_nothing_of_the_kind_has_nothing_to_give() -> None:
@@ -88,21 +88,20 @@ SPOILT = [
     spoilt("fusion.new.steps", lambda _: -1),
     spoilt("fusion.new.steps", lambda _: "many"),
     spoilt("fusion.new.tested", lambda _: None),
-    spoilt("habit.rate", lambda _: None),
     spoilt("fusion.contexts.values.names", lambda _: ["a=1", "a=1"]),
     spoilt("fusion.contexts.values.names", lambda _: ["a", "b", "c", "d"]),
     spoilt("fusion.contexts.values.names", lambda _: [1, 2]),
     spoilt("fusion.contexts.values.free", lambda _: [0]),
     spoilt("fusion.contexts.values.order", lambda array: array + 1),
     spoilt("fusion.contexts.values.keys", lambda array: array[:0]),
-    lambda saved: saved.pop("habit.events"),
+    lambda saved: saved.pop("fusion.new.steps"),
     lambda saved: saved.update(extra=1),
 ]
 
 
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_what_would_harm_is_refused_and_nothing_changed(trainer: Recommender, spoil: Callable[[Saved], None]) -> None:
-    trainer.fusion.contexts.meet({"device": "phone"})  # type: ignore[attr-defined]
+    trainer.fusion.contexts.values.add("device=phone")  # type: ignore[attr-defined]
     saved, follower = sent(trainer), learned(train=False)
     before = full_state(follower)
     spoil(saved)
