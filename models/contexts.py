@@ -57,17 +57,13 @@ class Values(Interner):
 
 
 class Contexts(Kept):
-    """See the module. `count` rows in all; values of requests get theirs when a second user is learned from who brings them. The
-    newest `values` that one user alone has brought wait."""
+    """See the module. `count` rows in all; values of requests get theirs when a second user is learned from who brings them."""
 
-    kept = ("values", "waiting")
+    kept = ("values",)
     gradient = True
 
     def __init__(self, values: int) -> None:
         self.values = Values(values)
-        self.waiting: dict[str, int] = {}
-        """Pair -> index of the user who brought it, the first to come first. An index means nothing to another model: what waits
-        is not shared."""
         self.count = _VALUES + values
 
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
@@ -84,21 +80,22 @@ class Contexts(Kept):
                 rows.append(_VALUES + place)
         return np.array(rows, np.int64)
 
-    def meet(self, query: Query) -> None:
-        """Give the values of a request that is learned from rows of their own, as long as there are any."""
+    def meet(self, context: Mapping[str, str] | None, user: int, waiting: dict[str, int]) -> None:
+        """Give the values of a request that is learned from rows of their own, as long as there are any. `waiting`: the newest
+        pairs that one user alone has brought, as many as there are rows, and who it was."""
         if self.values.full:
             return
-        for pair in _pairs(query.context):
+        for pair in _pairs(context):
             if self.values.get(pair) >= 0:
                 continue
-            if self.waiting.setdefault(pair, query.user) != query.user:
-                del self.waiting[pair]
+            if waiting.setdefault(pair, user) != user:
+                del waiting[pair]
                 self.values.add(pair)
                 if self.values.full:
-                    self.waiting.clear()
+                    waiting.clear()
                     return
-            elif len(self.waiting) > self.values.bound:
-                del self.waiting[next(iter(self.waiting))]
+            elif len(waiting) > self.values.bound:
+                del waiting[next(iter(waiting))]
 
 
 def _pairs(context: Mapping[str, str] | None) -> list[str]:

@@ -301,7 +301,7 @@ class Learned(Kept):
 
     complete = True
     learns = True
-    kept = ("new", "again", "contexts", "clock", "events", "first", "last")
+    kept = ("new", "again", "contexts", "waiting", "clock", "events", "first", "last")
     scratch = ("_features", "_p", "_shares")
     gradient = True
 
@@ -309,6 +309,8 @@ class Learned(Kept):
         self.behind = 2.0 * config.candidates
         self.count = len(sources)
         self.contexts = Contexts(config.context_values)
+        self.waiting: dict[str, int] = {}
+        """Values of requests that one user alone has brought, and which (see `Contexts.meet`): of this process, not shared."""
         self.new, self.again = (Side(config, len(sources), self.contexts.count) for _ in range(2))
         self.clock = 0
         """Positive events so far."""
@@ -343,7 +345,7 @@ class Learned(Kept):
         if not len(places):
             side.judge(np.full(self.count + 1, -1))
             return
-        self.contexts.meet(query)
+        self.contexts.meet(query.context, query.user, self.waiting)
         place, rows = int(places[0]), self.contexts.rows(query)
         _softmax(self._features, n, side.together(rows), self._p)
         own = self._p[:n]

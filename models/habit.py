@@ -93,7 +93,8 @@ class Habit(Kept):
     @property
     def returns(self) -> bool:
         """Whether people come back often enough."""
-        return self.rate >= self.returning
+        returned, events = self._sums.tolist()
+        return bool(returned >= self.returning * _ONE * max(events, DOUBT))
 
     def ensure(self, users: int, items: int) -> None:
         """Make place for so many users."""

@@ -61,7 +61,7 @@ def render(now: Snapshot) -> str:
         _table("replica: folded up to, end, behind", _offsets(now.folded)),
         _table("agents: batches, records, records of the last, its ms, running for s", map(_agent, sorted(now.agents.items()))),
         _table("model: held, bound, share", (_size(*part) for part in sorted(now.sizes.items()))),
-        _table("events the model left out", sorted(now.left_out.items())),
+        _table("events the model left out, or was not taught by (_pace)", sorted(now.left_out.items())),
         _table("weights of the fusion", now.weights.items()),
         _table("settings that differ from their defaults", changed(now.settings)),
         _table("versions", versions()),

@@ -74,23 +74,25 @@ class Cohorts:
 
     def shown(self, partition: int, to: Shown, origin: str, positions: Iterable[int], at_ms: int) -> None:
         """These positions (from 1) were shown; more of the list may be shown later. `origin`: who says so."""
-        followed = self._follow(partition, to, origin, at_ms)
+        followed = self._follow(partition, _number(to), to, origin, at_ms)
         if followed is not None:
+            bits = 0
             for position in positions:
                 if position <= MAX_POSITION:
-                    followed.shown |= 1 << (position - 1)
+                    bits |= 1 << (position - 1)
+            followed.shown |= bits
 
     def clicked(self, partition: int, to: Shown, origins: Iterable[str], position: int, at_ms: int) -> None:
         """A click on that position. It may be told before the position is said to be shown; it then waits for that."""
         if position > MAX_POSITION:
             return
+        number = _number(to)
         for origin in origins:
-            followed = self._follow(partition, to, origin, at_ms)
+            followed = self._follow(partition, number, to, origin, at_ms)
             if followed is not None:
                 followed.clicked |= 1 << (position - 1)
 
-    def _follow(self, partition: int, to: Shown, origin: str, at_ms: int) -> _Followed | None:
-        number = key64(f"{to.user_id}\0{to.list_id}")
+    def _follow(self, partition: int, number: int, to: Shown, origin: str, at_ms: int) -> _Followed | None:
         if number >= self._below:
             return None
         key = number, origin
@@ -98,7 +100,7 @@ class Cohorts:
         if followed is None:
             if len(self._followed) >= self.max_lists:
                 self._follow_fewer()
-                return self._follow(partition, to, origin, at_ms)
+                return self._follow(partition, number, to, origin, at_ms)
             followed = self._followed[key] = _Followed(to.arm, key)
             heapq.heappush(self._due.setdefault(partition, []), (at_ms + self.window_ms, next(self._numbers), followed))
         return followed
@@ -127,3 +129,7 @@ class Cohorts:
         """Follow nothing of what was shown until now."""
         self._followed.clear()
         self._due.clear()
+
+
+def _number(to: Shown) -> int:
+    return key64(f"{to.user_id}\0{to.list_id}")

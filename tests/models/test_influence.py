@@ -15,7 +15,7 @@ from models.events import Event, ReviewVector
 from models.habit import DOUBT, VOICE
 from models.pace import DAY_MS, FIRST
 from models.reviewers import OF_ONE
-from models.sources.popularity import Trending, worth
+from models.sources.popularity import Popularity, Trending, worth
 from models.sources.sequence import ONE, Sequence
 from tests.models.streams_of import BEGIN, HOUR
 
@@ -182,10 +182,10 @@ def test_one_account_does_not_take_the_rows_of_contexts() -> None:
     for k in range(100):
         context = {"device": "phone"}
         model.learn(Click(event_id=f"p{k}", user_id=f"u{k}", item_id=f"i{k % 20}", timestamp_ms=NOW, context=context))
-    contexts = model.fusion.contexts  # type: ignore[attr-defined]
+    contexts, waiting = model.fusion.contexts, model.fusion.waiting  # type: ignore[attr-defined]
     assert contexts.values.get("device=phone") >= 0
     assert len(contexts.values) == 1
-    assert len(contexts.waiting) <= 9
+    assert len(waiting) <= 9
 
 
 # ---------------------------------------------------------------------------------------- what others get
@@ -218,8 +218,8 @@ def test_one_account_moves_others_lists_little(flood: str, calm: dict[str, list[
 
 CROWDS: dict[str, tuple[float, Callable[[int], list[str]]]] = {
     "that item alone": (0.05, lambda k: [PUSHED]),
-    "a popular item before": (0.35, lambda k: [f"i{k % 10}", PUSHED]),
-    "three popular items before": (0.35, lambda k: [f"i{k % 10}", f"i{10 + k % 10}", f"i{20 + k % 10}", PUSHED]),
+    "a popular item before": (0.2, lambda k: [f"i{k % 10}", PUSHED]),
+    "three popular items before": (0.2, lambda k: [f"i{k % 10}", f"i{10 + k % 10}", f"i{20 + k % 10}", PUSHED]),
 }
 """What each invented user takes, and the part of people's lists that may hold the pushed item in the end."""
 
@@ -234,5 +234,19 @@ def test_a_thousand_invented_users_move_the_lists_of_four_hundred_people_so_far(
     after = lists(model)
     assert alike(calm, after) >= 0.7
     assert holding(after, PUSHED) <= most
-    if len(takes(0)) < model.config.young_items:
-        assert PUSHED not in model.lists("u0")["popularity"], "a thousand of them count as sixteen"
+
+
+def test_a_thousand_who_do_nothing_else_count_as_sixteen() -> None:
+    """In popularity and trends, where the setting is on."""
+    flood = [bought(0, PUSHED, user=f"x{k}") for k in range(1_000)]
+    plain, capped = (
+        learned(mixed(shop(), flood), young_items=young, fusion="rrf", factors=0, sources=("popularity", "trending"))
+        for young in (1, 3)
+    )  # fmt: skip
+    for model, counts in ((plain, 1_000), (capped, 1_000 / 64)):
+        source = next(s for s in model.sources if isinstance(s, Popularity))
+        assert source.counts[model.history.items.get(PUSHED)] / 64 == counts
+    assert plain.popular(10)[0].item_id == PUSHED
+    assert PUSHED in plain.lists("u0")["trending_720h"]
+    assert PUSHED not in capped.lists("u0")["popularity"]
+    assert PUSHED not in capped.lists("u0")["trending_720h"]
