@@ -277,16 +277,16 @@ def test_asking_changes_nothing() -> None:
 
 # ------------------------------------------------------------------------------------------------ on top of biases
 def shrunk(naive: Naive, items: float, users: float) -> tuple[float, dict[str, float], dict[str, float]]:
-    """mu, b_i and b_u, shrunk by so many ratings, from every review in the windows."""
-    given = [(user, e.item, e.rating) for user in naive.users() for e in naive.events(user) if e.rating is not None]
-    mu = sum(r for _, _, r in given) / len(given) if given else 3.0
+    """mu and b_i from everybody's newest review of each item, b_u from every review, shrunk by so many ratings."""
+    newest = naive.ratings()
+    mu = sum(r for _, _, r in newest) / len(newest) if newest else 3.0
     over: dict[str, list[float]] = defaultdict(list)
-    for _, item, rating in given:
-        over[item or ""].append(rating - mu)
+    for _, item, rating in newest:
+        over[item].append(rating - mu)
     of_item = defaultdict(float, {item: sum(left) / (len(left) + items) for item, left in over.items()})
     left: dict[str, list[float]] = defaultdict(list)
-    for user, item, rating in given:
-        left[user].append(rating - mu - of_item[item or ""])
+    for user, item, rating in naive.rated():
+        left[user].append(rating - mu - of_item[item])
     return mu, of_item, defaultdict(float, {user: sum(x) / (len(x) + users) for user, x in left.items()})
 
 
