@@ -39,27 +39,32 @@ _WEEKEND: Final = _HOUR + _DAY // _BLOCK
 _VALUES: Final = _WEEKEND + 2
 
 
+class Values(Interner):
+    """The name=value pairs that have rows of their own: a row is the index of its pair, and no pair is ever released."""
+
+    shared = True
+
+    def accept(self, saved: Mapping[str, Value]) -> None:
+        """As many names as there are rows for at most, each once, in the order of their rows."""
+        names, order = saved["names"], saved["order"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+            raise Misfit("the names of contexts are not names, each of one row")
+        if len(names) > self.bound or saved["free"] != []:
+            raise Misfit(f"{len(names)} contexts with rows of their own, of {self.bound}")
+        keys = fitting("keys", saved, self.keys)
+        if not isinstance(order, np.ndarray) or order.tolist() != [*range(len(names))] or len(keys) < len(names):
+            raise Misfit("the contexts are not in the order of their rows")
+
+
 class Contexts(Kept):
     """See the module. `count` rows in all; values of requests get theirs when a second user is learned from who brings them."""
 
     kept = ("values",)
     gradient = True
-    shared = True
 
     def __init__(self, values: int) -> None:
-        self.values = Interner(values)
+        self.values = Values(values)
         self.count = _VALUES + values
-
-    def accept(self, saved: Mapping[str, Value]) -> None:
-        """Names as many as there are rows for, each with its own, none released: a row is an index into the weights."""
-        names, order = saved["values.names"], saved["values.order"]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-            raise Misfit("the names of contexts are not names, each of one row")
-        if len(names) > self.values.bound or saved["values.free"] != []:
-            raise Misfit(f"{len(names)} contexts with rows of their own, of {self.values.bound}")
-        keys = fitting("values.keys", saved, self.values.keys)
-        if not isinstance(order, np.ndarray) or order.tolist() != [*range(len(names))] or len(keys) < len(names):
-            raise Misfit("the contexts are not in the order of their rows")
 
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""

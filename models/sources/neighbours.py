@@ -45,7 +45,7 @@ class Setting(Struct, frozen=True):
 
 SETTINGS: Final = (
     Setting("neighbours_close", items=10, decay=0.7, users=200, reach=40, spread=6.0, share=0.2),
-    Setting("neighbours_session", items=5, decay=0.5, users=500, reach=12, spread=2.0, share=0.1),
+    Setting("neighbours_session", items=5, decay=0.5, users=200, reach=12, spread=2.0, share=0.1),
 )
 
 

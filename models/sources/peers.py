@@ -10,8 +10,9 @@ remembered). What the K nearest have counts by its distance from the *match*, th
 
     score(i) = sum over the K peers v with the largest w(v) that have i of w(v) * fade(d(v, i)), divided by n_i^share
 
-with d the signed distance of the places of i and of the match in v's profile. Sums are always made in the same order (the nearest
-peer first), so that they do not depend on the order in which users came.
+with d the signed distance of the places of i and of the match in v's profile. Those that are as near as the K-th count too, up to
+`TIES` K in all: where people share one item and no more, many are equally near, and whom a cut leaves out is chance. Sums are
+always made in the same order (the nearest peer first), so that they do not depend on the order in which users came.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 LANES: Final = 3
 """The most lanes there can be: sums stand side by side and are added to at once, without a loop (see `_meet` and `_add`)."""
+TIES: Final = 2
+"""At most so many times K peers count, where they are as near as the K-th."""
 _MARK: Final = 16
 """Bits of a count of peers: those of all lanes are one number."""
 
@@ -51,7 +54,7 @@ class Lane:
         self.norm = norm
         """(window_events + 1,), by the size of the peer's profile."""
         self.peers = peers
-        """K, at most 2**16 - 1."""
+        """K, at most 2**15 - 1."""
         self.fade = fade
         """(2 reach + 1,): by distance, from -reach to reach; beyond it nothing counts. None: everything counts alike."""
         self.newest = newest
@@ -122,7 +125,7 @@ def _nearest(
     user: int, lane: int, users: Array, sizes: Array, shared: Array, reached: Array, norms: Array, keys: Array, k: int,
     near: Array, weight: Array,
 ) -> int:  # fmt: skip
-    """The `k` nearest peers of a lane, the best first, into `near` and `weight`; returns how many."""
+    """The `k` nearest peers of a lane and those as near as the last of them, the best first; returns how many."""
     weights = np.empty(reached[lane])
     ids = np.empty(reached[lane], users.dtype)
     n = 0
@@ -130,7 +133,10 @@ def _nearest(
         weights[n] = shared[place, lane] * norms[lane, sizes[place]]
         ids[n] = users[place]
         n += users[place] != user
-    return choose(weights[:n], ids[:n], keys, k, near, weight)
+    found = choose(weights[:n], ids[:n], keys, min(TIES * k, len(near)), near, weight)
+    while found > k and weight[found - 1] < weight[k - 1]:
+        found -= 1
+    return found
 
 
 @kernel
@@ -302,7 +308,7 @@ class Peers(Kept):
         self._shares = np.array([lane.share for lane in lanes] + [0.0] * unused)
         self._peers = np.array([lane.peers for lane in lanes] + [0] * unused)
         self._norms = np.stack([lane.norm for lane in lanes] + [np.zeros(window + 1)] * unused)
-        self._near: npt.NDArray[np.int32] = np.zeros((LANES, self._peers.max()), np.int32)
+        self._near: npt.NDArray[np.int32] = np.zeros((LANES, TIES * self._peers.max()), np.int32)
         self._weight: npt.NDArray[np.float64] = np.zeros(self._near.shape)
         self._found: npt.NDArray[np.int64] = np.zeros(LANES, np.int64)
         self._bounded = np.array([lane.newest is not None for lane in lanes] + [False] * unused)
@@ -392,7 +398,7 @@ class Peers(Kept):
         return out
 
     def nearest(self, lane: Lane, user: int, n: int) -> list[tuple[int, float]]:
-        """At most `n` (and at most K) peers of a user: index and w(v), the nearest first."""
+        """At most `n` (and at most `TIES` K) peers of a user: index and w(v), the nearest first."""
         self.meet(user, self.history.profile(user))
         n = min(n, int(self._found[lane.number]))
         return list(zip(self._near[lane.number, :n].tolist(), self._weight[lane.number, :n].tolist(), strict=True))

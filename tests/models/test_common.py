@@ -84,6 +84,7 @@ SPOILT = [
     spoilt("fusion.new.weights", lambda array: array[:-1]),
     spoilt("fusion.new.weights", lambda array: array.astype(np.float32)),
     spoilt("fusion.again.squares", lambda array: array * 0.0),
+    spoilt("fusion.again.steady_squares", lambda array: array * 0.0),
     spoilt("fusion.again.matrix", lambda _: [1, 2]),
     spoilt("fusion.new.steps", lambda _: -1),
     spoilt("fusion.new.steps", lambda _: "many"),

@@ -277,11 +277,11 @@ def test_asking_changes_nothing() -> None:
 
 # ------------------------------------------------------------------------------------------------ on top of biases
 def shrunk(naive: Naive, items: float, users: float) -> tuple[float, dict[str, float], dict[str, float]]:
-    """mu and b_i from everybody's newest review of each item, b_u from every review, shrunk by so many ratings."""
-    newest = naive.ratings()
-    mu = sum(r for _, _, r in newest) / len(newest) if newest else 3.0
+    """mu and b_i, shrunk by so many ratings, from everybody's newest review of each item; b_u from all reviews of the user."""
+    given = naive.ratings()
+    mu = sum(r for _, _, r in given) / len(given) if given else 3.0
     over: dict[str, list[float]] = defaultdict(list)
-    for _, item, rating in newest:
+    for _, item, rating in given:
         over[item].append(rating - mu)
     of_item = defaultdict(float, {item: sum(left) / (len(left) + items) for item, left in over.items()})
     left: dict[str, list[float]] = defaultdict(list)
