@@ -3,17 +3,16 @@
 *All time*: the number of users whose profile holds the item.
 *Trends*: sum over the users of an item of the largest weight * 2^(-(now - t) / half-life) among the user's positive events of it.
 
-So a user counts once for an item, whatever they do with it, as what they do counts most now. And accounts that have done little
-else cannot lift an item alone: of those with fewer than `young_items` distinct items as many count in full as of the others, and
-of what is beyond that a 64th. With n the users of an item (or what they are worth), y of them young:
+So a user counts once for an item, whatever they do with it, as what they do counts most now. With `young_items`, accounts that
+have done little else cannot lift an item alone: of those with fewer distinct items as many count in full as of the others, and of
+what is beyond that a 64th. With n the users of an item (or what they are worth), y of them young:
 
     counts = n - y + min(y, n - y) + max(0, y - (n - y)) / 64
 
-Trends are exact: an event is worth
-an integer that depends on its time and weight alone, as a multiple of the worth of an epoch of four half-lives; when the
-high-water mark reaches the next epoch all are counted anew from the windows. So an event that is taken back leaves nothing
-behind, and the order of events does not matter. The common factor 2^(-now / half-life) is left out: it changes no order and no
-ratio.
+Trends are exact: an event is worth an integer that depends on its time and weight alone, as a multiple of the worth of an epoch
+of four half-lives; when the high-water mark reaches the next epoch all are counted anew from the windows. So an event that is
+taken back leaves nothing behind, and the order of events does not matter. The common factor 2^(-now / half-life) is left out:
+it changes no order and no ratio.
 """
 
 from __future__ import annotations
