@@ -89,6 +89,8 @@ def translated(doing: str) -> Iterator[None]:
         raise _http_error(doing, problem) from problem
     except grpc.RpcError as problem:
         raise _grpc_error(doing, problem) from problem
+    except AssertionError as problem:  # the client's way to say that an answer holds no result: somebody else is at that address
+        raise VectorStoreUnavailable(f"{doing}: the answer is none of Qdrant's ({problem})") from problem
     except sqlite3.OperationalError as problem:  # the disk is full, or busy
         raise VectorStoreUnavailable(f"{doing}: {problem}") from problem
 
