@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from models import Config
 from models.contexts import HISTORIES, HISTORY, SHARED
 from models.fusion import Union
 from models.fusion_learned import REFRESH, Learned
-from models.sources.base import Query, Source
+from models.sources.base import Found, Query, Source
 from tests.models.test_fusion import Fixed
 
 ITEMS = 12
@@ -117,8 +116,7 @@ def asked(rng: random.Random, sources: list[Told], fusion: Learned) -> tuple[Uni
     union = Union(several, 8)
     union.ensure(ITEMS)
     for s, source in enumerate(sources):
-        found: Any = type("Found", (), {"items": union.found_items[s], "scores": union.found_scores[s]})
-        union.counts[s] = source.find(query, found)
+        union.counts[s] = source.find(query, Found(union.found_items[s], union.found_scores[s]))
     union.merge(query, complete=True)
     return union, query
 

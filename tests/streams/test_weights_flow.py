@@ -91,15 +91,20 @@ def said(one: Process) -> str:
     return one.log().rsplit("INFO", 1)[1].split("weights ", 1)[1].strip()
 
 
-@pytest.mark.timeout(300)
-def test_one_trains_for_all_and_any_of_them_may_die(river: Flow, workers: list[Process]) -> None:
-    first, second, third = workers
+def two_trained(river: Flow, first: Process, second: Process) -> tuple[Process, Process]:
+    """Both at work, with the same trained weights: who trains, and who does not."""
     first.start()
     second.start()
     ready(first, second)
     trained(river, [first, second])
     trainer = trainer_of([first, second])
-    other = second if trainer is first else first
+    return trainer, second if trainer is first else first
+
+
+@pytest.mark.timeout(300)
+def test_one_trains_for_all_and_any_of_them_may_die(river: Flow, workers: list[Process]) -> None:
+    first, second, third = workers
+    trainer, other = two_trained(river, first, second)
     published = other.metric("freshet_weights_total", outcome="published")  # it was there first, and alone
     before = trained(river, [first, second])
     assert other.metric("freshet_weights_total", outcome="published") == published
@@ -128,12 +133,7 @@ def test_one_trains_for_all_and_any_of_them_may_die(river: Flow, workers: list[P
 @pytest.mark.timeout(300)
 def test_a_trainer_that_froze_leaves_the_weights_of_its_successor(river: Flow, workers: list[Process]) -> None:
     first, second, _ = workers
-    first.start()
-    second.start()
-    ready(first, second)
-    trained(river, [first, second])
-    frozen = trainer_of([first, second])
-    other = second if frozen is first else first
+    frozen, other = two_trained(river, first, second)
     clicks(river, 20)
     frozen.signal(signal.SIGSTOP)
     until(lambda: other.metric("freshet_weights_trainer") == 1.0, "the other one trains", SESSION_S + 30)

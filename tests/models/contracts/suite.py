@@ -7,6 +7,7 @@ The expected values come from `expected`: the naive twin of the source over the 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import numpy as np
@@ -23,7 +24,7 @@ from tests.models.streams_of import BEGIN, HOUR, Change, interleaved, shop, stre
 LATE = BEGIN + 10_000 * HOUR
 
 
-class SourceContract:
+class SourceContract(ABC):
     """Subclass it as `Test...` and set what is below."""
 
     registered: str
@@ -40,9 +41,9 @@ class SourceContract:
     """Whether it follows from the remembered events alone: order does not matter and events can be taken back."""
 
     # ---------------------------------------------------------------------------------------- to be given
+    @abstractmethod
     def expected(self, naive: Naive, source: str, user: str) -> dict[str, float] | None:
         """Scores of all items for a user, those the user knows included; None: there is no naive twin."""
-        raise NotImplementedError
 
     def background(self) -> Iterable[Item | ItemVector]:
         """What is learned before the events: a catalogue, vectors."""
