@@ -93,6 +93,13 @@ class Stage:
     def send(self, topic: str, key: str, value: bytes) -> None:
         self.producer.send(self.settings.topic(topic), key=key.encode(), value=value)
 
+    def late(self) -> float:
+        """Events whose lists the worker that runs now has made more than a second late."""
+        reading = scrape(f"http://127.0.0.1:{self.worker_port}/metrics")
+        if reading is None:
+            return 0.0
+        return reading.total("freshet_freshness_seconds_count") - reading.total("freshet_freshness_seconds_bucket", le="1.0")
+
     def _odd(self) -> None:
         """What a shop does not do, too little of it to matter: messages that cannot be used, clicks of lists that nobody knows,
         people who ask to be forgotten."""

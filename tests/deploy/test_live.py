@@ -7,6 +7,7 @@ Durations are shortened by the tables in `prometheus.py`; how long real ones tak
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ import pytest
 from msgspec import Struct
 
 from deploy.grafana.build import rendered
+from models.events import Click, encode
+from streams.clock import now_ms
 from streams.embedded_kafka import EmbeddedKafka
 from streams.scrape import scrape
 from tests.deploy.prometheus import ALERTMANAGER, PROMETHEUS, Api, alertmanager, prometheus, shortened, wait
@@ -197,7 +200,7 @@ class Watch:
             seen.update(now)
             return asked <= now
 
-        wait(all_on, f"{expected} (seen: {seen})", QUIET_S)
+        wait(all_on, f"all of {expected}", QUIET_S)
         for _ in range(20):
             seen.update(self.firing(asked))
             time.sleep(0.2)
@@ -231,8 +234,10 @@ def test_worker_stopped(watch: Watch, running: Stage, posted: tuple[int, Posted]
     at_once = {"FreshetDown", "FreshetFlowBurnsFast", "FreshetFlowBurnsSlowly"}
     posted[1].alerts.clear()
     assert watch.during(lambda: running.stop("worker"), *at_once) == at_once
-    # when it is back, it works off what has waited, and says how late that is: the objective was missed, for these people
-    assert watch.during(running.start_worker, *FRESHNESS) - at_once == FRESHNESS
+    # when it is back, it works off what has waited and says how late that is. Whether Prometheus sees that depends on the machine:
+    # counters that jump before their first scrape have not increased
+    assert watch.during(running.start_worker) - at_once - FRESHNESS == set()
+    assert running.late() > 0
     watch.quiet()
     if ALERTMANAGER is not None:
         wait(lambda: ("resolved", "FreshetFlowBurnsFast", "page") in posted[1].alerts, "the page's end")
@@ -249,6 +254,25 @@ def test_poison_flood(watch: Watch, running: Stage) -> None:
 
     thread = threading.Thread(target=flood, daemon=True)
     assert watch.during(thread.start, "FreshetDeadLetters") == {"FreshetDeadLetters"}
+    stop.set()
+    thread.join()
+    watch.quiet()
+
+
+def test_more_people_at_once_than_lists_can_be_made_for(watch: Watch, running: Stage) -> None:
+    """Bursts that take longer than a second, one after the other, for as long as it takes."""
+    stop, numbers = threading.Event(), itertools.count()
+
+    def bursts() -> None:
+        while not stop.is_set():
+            for user in range(5_000):
+                event: dict[str, Any] = {"user_id": f"crowd{user}", "item_id": f"crowd{user % 50}", "timestamp_ms": now_ms()}
+                running.send("clicks", event["user_id"], encode(Click(event_id=f"crowd{next(numbers)}", **event)))
+            before = running.late()
+            wait(lambda: stop.is_set() or running.late() > before, "lateness")
+
+    thread = threading.Thread(target=bursts, daemon=True)
+    assert watch.during(thread.start, *FRESHNESS) == FRESHNESS
     stop.set()
     thread.join()
     watch.quiet()
