@@ -234,8 +234,8 @@ def test_worker_stopped(watch: Watch, running: Stage, posted: tuple[int, Posted]
     at_once = {"FreshetDown", "FreshetFlowBurnsFast", "FreshetFlowBurnsSlowly"}
     posted[1].alerts.clear()
     assert watch.during(lambda: running.stop("worker"), *at_once) == at_once
-    # when it is back, it works off what has waited and says how late that is. Whether Prometheus sees that depends on the machine:
-    # counters that jump before their first scrape have not increased
+    # when it is back, it works off what has waited and says how late that is. Whether Prometheus sees that depends on the
+    # machine: counters that jump before their first scrape have not increased
     assert watch.during(running.start_worker) - at_once - FRESHNESS == set()
     assert running.late() > 0
     watch.quiet()
@@ -260,7 +260,7 @@ def test_poison_flood(watch: Watch, running: Stage) -> None:
 
 
 def test_more_people_at_once_than_lists_can_be_made_for(watch: Watch, running: Stage) -> None:
-    """Bursts that take longer than a second, one after the other, for as long as it takes."""
+    """Bursts that take longer than a second each, until the alerts are on."""
     stop, numbers = threading.Event(), itertools.count()
 
     def bursts() -> None:
@@ -268,8 +268,7 @@ def test_more_people_at_once_than_lists_can_be_made_for(watch: Watch, running: S
             for user in range(5_000):
                 event: dict[str, Any] = {"user_id": f"crowd{user}", "item_id": f"crowd{user % 50}", "timestamp_ms": now_ms()}
                 running.send("clicks", event["user_id"], encode(Click(event_id=f"crowd{next(numbers)}", **event)))
-            before = running.late()
-            wait(lambda: stop.is_set() or running.late() > before, "lateness")
+            time.sleep(3)  # more bursts than can be worked off are no better a fault, and take longer to end
 
     thread = threading.Thread(target=bursts, daemon=True)
     assert watch.during(thread.start, *FRESHNESS) == FRESHNESS

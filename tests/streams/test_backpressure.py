@@ -107,10 +107,9 @@ def test_a_flood_is_coalesced_within_memory_and_membership(kafka: EmbeddedKafka,
         grown = watcher.memory - before
         print(f"published in {published_s:.0f} s, through after {took_s:.0f} s; {made:.0f} lists for {FLOOD} events")
         print(f"{mean:.0f} events a batch, largest lag {watcher.lag:.0f}, memory {before / 1e6:.0f} + {grown / 1e6:.0f} MB")
-        assert took_s > 4 * published_s, "it was more than a worker can do"
-        assert made < FLOOD / 2, "it coalesces"
+        assert watcher.lag > FLOOD / 2, "it was more than a worker can do, and the lag says so"
+        assert made < 0.6 * FLOOD, "it coalesces"
         assert mean > 50, "and its batches say so"
-        assert watcher.lag > FLOOD / 10, "and the lag"
         assert late(river) > were_late, "and the staleness"
         assert river.metric("freshet_rebalance_seconds_count") == rebalances, "it kept its partitions"
         assert worker.poll() is None
