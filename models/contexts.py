@@ -13,6 +13,7 @@ A request that says nothing has no row of the last kind. All rows start at 0, so
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Final
 
@@ -69,8 +70,8 @@ class Contexts(Kept):
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""
         rows = [
-            HISTORY + sum(len(query.profile) >= least for least in _KNOWN),
-            _PAUSE + sum(query.pause_ms >= least for least in _PAUSES),
+            HISTORY + bisect_right(_KNOWN, len(query.profile)),
+            _PAUSE + bisect_right(_PAUSES, query.pause_ms),
             _HOUR + query.at_ms % _DAY // _BLOCK,
             _WEEKEND + int((query.at_ms // _DAY + 3) % 7 >= 5),  # the first day of Unix time was a Thursday, Monday is 0
         ]

@@ -43,7 +43,7 @@ from models.config import Config
 from models.contexts import HISTORIES, HISTORY, SHARED, Contexts
 from models.fusion import Union
 from models.kept import Kept, Misfit, Value
-from models.kernel import kernel
+from models.kernel import gradient_kernel, kernel
 from models.rows import Array, grown
 from models.sources.base import Query, Source
 
@@ -63,7 +63,7 @@ _JUDGED: Final = 10
 @kernel
 def _features(scores: Array, ranks: Array, items: Array, behind: float, clock: int, events: Array, first: Array, last: Array,
               out: Array) -> None:  # fmt: skip
-    """Features of all candidates into `out` (n, 4 S + 3)."""
+    """Features of all candidates into `out` (4 S + 3, n or more): side by side, as what is done with them walks through them."""
     count = len(items)
     sources = scores.shape[0]
     for s in range(sources):
@@ -74,27 +74,27 @@ def _features(scores: Array, ranks: Array, items: Array, behind: float, clock: i
             v = scores[s, x] / top if top > 0.0 else 0.0
             r = ranks[s, x]
             at = PER_SOURCE * s
-            out[x, at] = v
+            out[at, x] = v
             if v > 0.0:
-                out[x, at + 1] = _RANK / (_RANK + (r - 1 if r > 0 else behind))
-                out[x, at + 2] = np.sqrt(v)
-                out[x, at + 3] = np.log(1.0 + 1000.0 * v) * _LOG
+                out[at + 1, x] = _RANK / (_RANK + (r - 1 if r > 0 else behind))
+                out[at + 2, x] = np.sqrt(v)
+                out[at + 3, x] = np.log(1.0 + 1000.0 * v) * _LOG
             else:
-                out[x, at + 1] = 0.0
-                out[x, at + 2] = 0.0
-                out[x, at + 3] = 0.0
+                out[at + 1, x] = 0.0
+                out[at + 2, x] = 0.0
+                out[at + 3, x] = 0.0
     at = PER_SOURCE * sources
-    mean = np.zeros(OWN)
     for x in range(count):
         i = items[x]
-        out[x, at] = np.log(1.0 + events[i])
-        out[x, at + 1] = np.log(1.0 + (clock - first[i]))
-        out[x, at + 2] = np.log(1.0 + (clock - last[i]))
-        for a in range(OWN):
-            mean[a] += out[x, at + a]
-    for x in range(count):
-        for a in range(OWN):
-            out[x, at + a] = _OWN_SCALE * (out[x, at + a] - mean[a] / count)
+        out[at, x] = np.log(1.0 + events[i])
+        out[at + 1, x] = np.log(1.0 + (clock - first[i]))
+        out[at + 2, x] = np.log(1.0 + (clock - last[i]))
+    for a in range(at, at + OWN):
+        total = 0.0
+        for x in range(count):
+            total += out[a, x]
+        for x in range(count):
+            out[a, x] = _OWN_SCALE * (out[a, x] - total / count)
 
 
 @kernel
@@ -107,16 +107,23 @@ def _together(weights: Array, rows: Array) -> Array:
 
 
 @kernel
+def _mean(quick: Array, steady: Array, rows: Array) -> Array:
+    """Of both learners' weights in the contexts of these rows, of which the steady one knows the first."""
+    mean: Array = (_together(quick, rows) + _together(steady, rows[:1])) / 2.0
+    return mean
+
+
+@kernel
 def _softmax(features: Array, count: int, together: Array, out: Array) -> None:
     """p of the candidates into `out` (n,)."""
-    width = features.shape[1]
+    out[:count] = 0.0
+    for k in range(len(together)):
+        weight = together[k]
+        for x in range(count):
+            out[x] += features[k, x] * weight
     highest = -1e300
     for x in range(count):
-        s = 0.0
-        for k in range(width):
-            s += features[x, k] * together[k]
-        out[x] = s
-        highest = max(highest, s)
+        highest = max(highest, out[x])
     mass = 0.0
     for x in range(count):
         out[x] = np.exp(out[x] - highest)
@@ -150,15 +157,15 @@ def _learn_steadily(
         _adapt(weights[row], squares[row], g, rate)
 
 
-@kernel
+@gradient_kernel
 def _gradient(features: Array, count: int, taken: int, p: Array) -> Array:
     """d log p(taken) / dw."""
-    width = features.shape[1]
-    g = np.zeros(width)
-    for x in range(count):
-        error = (1.0 if x == taken else 0.0) - p[x]
-        for k in range(width):
-            g[k] += error * features[x, k]
+    g = np.empty(features.shape[0])
+    for k in range(len(g)):
+        expected = 0.0
+        for x in range(count):
+            expected += p[x] * features[k, x]
+        g[k] = features[k, taken] - expected
     return g
 
 
@@ -188,22 +195,29 @@ def _follow(matrix: Array, inverse: Array, g: Array, keep: float, prior: float) 
 def _divide(features: Array, count: int, together: Array, p: Array, shares: Array) -> None:
     """p of each candidate divided among the sources that add to its score."""
     sources = shares.shape[0]
-    for x in range(count):
-        total = 0.0
-        knowing = 0
-        for s in range(sources):
+    totals = np.zeros(count)
+    for s in range(sources):
+        at = PER_SOURCE * s
+        for x in range(count):
             part = 0.0
             for a in range(PER_SOURCE):
-                part += features[x, PER_SOURCE * s + a] * together[PER_SOURCE * s + a]
+                part += features[at + a, x] * together[at + a]
             part = max(part, 0.0)
             shares[s, x] = part
-            total += part
-            knowing += features[x, PER_SOURCE * s] > 0.0
+            totals[x] += part
+    for x in range(count):
+        if totals[x] > 0.0:
+            totals[x] = p[x] / totals[x]
+            continue
+        knowing = 0
         for s in range(sources):
-            if total > 0.0:
-                shares[s, x] *= p[x] / total
-            else:
-                shares[s, x] = p[x] / knowing if features[x, PER_SOURCE * s] > 0.0 else 0.0
+            knowing += features[PER_SOURCE * s, x] > 0.0
+        totals[x] = p[x] / max(knowing, 1)
+        for s in range(sources):
+            shares[s, x] = features[PER_SOURCE * s, x] > 0.0
+    for s in range(sources):
+        for x in range(count):
+            shares[s, x] *= totals[x]
 
 
 @kernel
@@ -215,6 +229,15 @@ def _alone(scores: Array, source: int, shares: Array) -> None:
     for s in range(scores.shape[0]):
         for x in range(scores.shape[1]):
             shares[s, x] = scores[s, x] / total if s == source and total > 0.0 else 0.0
+
+
+@kernel
+def _fallback(gains: Array, memory: int) -> int:
+    """The source whose gain (S + 1,) is clearly above that of the learned ranking, the last; -1: there is none."""
+    best = int(np.argmax(gains[:-1]))
+    # the average of `memory` gains of at most 1, most of them 0, has a standard error of at most sqrt(mean / memory)
+    margin = 2.0 * np.sqrt(max(gains[best], 1e-9) / memory)
+    return best if gains[-1] < gains[best] - margin else -1
 
 
 def _first(rows: int, width: int) -> npt.NDArray[np.float64]:
@@ -251,7 +274,7 @@ class Side(Kept):
 
     def together(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """What lists go by in these contexts, (4 S + 3,): the mean of both learners."""
-        mean: npt.NDArray[np.float64] = (_together(self.weights, rows) + _together(self.steady, rows[:1])) / 2.0
+        mean: npt.NDArray[np.float64] = _mean(self.weights, self.steady, rows)
         return mean
 
     def accept(self, saved: Mapping[str, Value]) -> None:
@@ -288,12 +311,8 @@ class Side(Kept):
 
     def fallback(self) -> int | None:
         """The source that ranks alone because the learned ranking is clearly worse, or None."""
-        if self.tested < self.memory or len(self.gains) < 2:
-            return None
-        best = int(np.argmax(self.gains[:-1]))
-        # the average of `memory` gains of at most 1, most of them 0, has a standard error of at most sqrt(mean / memory)
-        margin = 2.0 * float(np.sqrt(max(self.gains[best], 1e-9) / self.memory))
-        return best if self.gains[-1] < self.gains[best] - margin else None
+        best = _fallback(self.gains, self.memory) if self.tested >= self.memory and len(self.gains) > 1 else -1
+        return best if best >= 0 else None
 
 
 class Learned(Kept):
@@ -317,7 +336,7 @@ class Learned(Kept):
         self.events: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self.first: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self.last: npt.NDArray[np.int64] = np.zeros(16, np.int64)
-        self._features: npt.NDArray[np.float64] = np.zeros((0, self.new.weights.shape[1]))
+        self._features: npt.NDArray[np.float64] = np.zeros((self.new.weights.shape[1], 0))
         self._p: npt.NDArray[np.float64] = np.zeros(0)
         self._shares: npt.NDArray[np.float64] = np.zeros((len(sources), 0))
 
@@ -364,7 +383,7 @@ class Learned(Kept):
         n = union.n
         if n > len(self._p):
             size = max(n, 2 * len(self._p), 64)
-            self._features, self._p = np.zeros((size, self._features.shape[1])), np.zeros(size)
+            self._features, self._p = np.zeros((len(self._features), size)), np.zeros(size)
             self._shares = np.zeros((self.count, size + 1))  # a slice is never the whole: kernels compile for one memory layout
         if n:
             _features(

@@ -43,14 +43,14 @@ from models.history import History, Step
 from models.kept import Kept
 from models.reviewers import Reviewers
 from models.rows import Array
-from models.sources.choosing import Accumulator, allowed, best_of, choose, clear, gather, offer, push, settle
+from models.sources.choosing import Accumulator, allowed, best_of, blank, choose, clear, gather, offer, push, settle
 from models.sources.peers import Peers
 from models.together import Together
 from models.vectors import Vectors
 
 __all__ = [
-    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "best_of", "choose",
-    "clear", "gather", "offer", "push", "settle", "whole",
+    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "best_of", "blank",
+    "choose", "clear", "gather", "offer", "push", "settle", "whole",
 ]  # fmt: skip
 
 
@@ -205,6 +205,11 @@ class Source(Kept, ABC):
     @abstractmethod
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """Why these items (all with a score > 0) for the query last given to `find`."""
+
+    def pieces(self, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+        """Fractions and items of the evidence for so many items (see `Grounds`), not filled: kernels call `blank` first."""
+        shape = (count, self.config.reasons_per_source)
+        return np.empty(shape), np.empty(shape, np.int32)
 
     # -------------------------------------------------------------------------------------------- housekeeping
     def sizes(self) -> dict[str, tuple[int, int]]:

@@ -80,7 +80,7 @@ def settle(items: Array, scores: Array, keys: Array, n: int) -> None:
 
 
 @kernel
-def _threshold(values: Array, k: int, most: int) -> tuple[float, float]:
+def threshold(values: Array, k: int, most: int) -> tuple[float, float]:
     """Bounds (low, high) with: at least `k` values are >= low, fewer than `k` are >= high, and at most `most` are >= low unless
     those below `high` are all equal. Bisection: counting has no branches, and 20 rounds of it are cheaper than a heap."""
     low = values[0]
@@ -117,7 +117,7 @@ def _threshold(values: Array, k: int, most: int) -> tuple[float, float]:
 
 
 @kernel
-def _first_keys(keys: Array, wanted: int) -> np.uint64:
+def first_keys(keys: Array, wanted: int) -> np.uint64:
     """The largest of the `wanted` smallest keys, which are hashes: evenly spread."""
     low = np.uint64(0)
     high = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -180,7 +180,7 @@ def choose(values: Array, ids: Array, keys: Array, k: int, items: Array, scores:
             chosen[x] = x
         m = n
     else:
-        low, high = _threshold(values, k, most)
+        low, high = threshold(values, k, most)
         for x in range(n):
             chosen[m] = x
             m += values[x] >= low
@@ -190,7 +190,7 @@ def choose(values: Array, ids: Array, keys: Array, k: int, items: Array, scores:
             for x in range(m):
                 tied[x - above] = keys[ids[chosen[x]]]
                 above += values[chosen[x]] >= high
-            last = _first_keys(tied[: m - above], k - above)
+            last = first_keys(tied[: m - above], k - above)
             count = m
             m = 0
             for x in range(count):
@@ -225,9 +225,16 @@ def best_of(
 
 
 @inlined
+def blank(fraction: Array, because: Array) -> None:
+    """No piece of evidence yet, for any item."""
+    fraction[:] = 0.0
+    because[:] = -1
+
+
+@inlined
 def offer(fraction: Array, because: Array, x: int, part: float, item: int) -> None:
     """Offer a part of the score of the item at place `x` to its pieces of evidence: the largest stay, the first among equals.
-    Rows of `fraction` begin as 0.
+    Rows begin as by `blank`.
     """
     e = fraction.shape[1] - 1
     if part <= fraction[x, e]:

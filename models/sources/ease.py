@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, offer, push, settle
+from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, blank, offer, push, settle
 
 _FIRST = 50
 """Changes before the first fit."""
@@ -87,6 +87,7 @@ def _evidence(
     profile: Array, length: int, decay: float, slot: Array, weights: Array, wanted: Array, fraction: Array, because: Array
 ) -> None:  # fmt: skip
     """The profile items that speak most for each wanted item, as parts of all that speaks for it."""
+    blank(fraction, because)
     for x in range(len(wanted)):
         z = slot[wanted[x]]
         age = 1.0
@@ -188,8 +189,7 @@ class Ease(Source):
             out[:] = 0.0
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        shape = (len(items), self.config.reasons_per_source)
-        fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
+        fraction, because = self.pieces(len(items))
         _evidence(
             query.profile, self.config.ease_context, self.config.ease_decay, self.slot, self.weights, items, fraction, because
         )

@@ -150,8 +150,8 @@ class Embedding(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """The items of the context that pull hardest towards each item, by their part of context . out_i."""
-        config, shape = self.config, (len(items), self.config.reasons_per_source)
-        fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
+        config = self.config
+        fraction, because = self.pieces(len(items))
         kernels.pulls(
             self.into, self.out, self.alive, query.profile, config.embedding_context, config.embedding_decay, items,
             fraction, because,

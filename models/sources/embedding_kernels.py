@@ -11,6 +11,7 @@ import numpy as np
 
 from models.kernel import gradient_kernel
 from models.rows import Array
+from models.sources.choosing import blank
 
 IN_RATE: Final = 3.0
 """Input vectors learn faster: each takes part in the context of many targets, but only by its small weight in it."""
@@ -197,7 +198,8 @@ def pulls(
     fraction: Array, because: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the items of the context with the largest parts of context . out_i where they speak for it, the newer
-    first among equals. `fraction` and `because` (n, e) begin as 0 and -1."""
+    first among equals."""
+    blank(fraction, because)
     pieces = fraction.shape[1]
     for x in range(len(wanted)):
         i = wanted[x]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from models.kernel import kernel
 from models.pairs import PAIR, lookup, neighbours
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, offer
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, blank, offer
 
 
 @kernel
@@ -46,6 +46,7 @@ def _evidence(
     wanted: Array, score: Array, fraction: Array, because: Array, number: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
+    blank(fraction, because)
     age = 1.0
     for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[p].item
@@ -90,8 +91,8 @@ class ItemCF(Source):
         self._scratch.gather(items, out)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        shape = (len(items), self.config.reasons_per_source)
-        fraction, because, number = np.zeros(shape), np.full(shape, -1, np.int32), np.empty(shape, np.int64)
+        fraction, because = self.pieces(len(items))
+        number = np.empty(because.shape, np.int64)
         pool = self.pairs.pool
         _evidence(
             query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows,

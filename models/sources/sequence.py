@@ -23,7 +23,7 @@ from models.kept import Kept
 from models.kernel import kernel
 from models.pairs import PAIR, Pairs, add, home, lookup, neighbours
 from models.rows import Array, grown
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, offer
+from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, blank, offer
 from models.sources.choosing import best_of_lane, clear_lanes, gather_lane
 
 SPAN: Final = 20
@@ -328,6 +328,7 @@ def _evidence(
     scale: Array, wanted: Array, score: Array, fraction: Array, because: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
+    blank(fraction, because)
     age = 1.0
     for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[p].item
@@ -385,8 +386,7 @@ class _Ordered(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         config, order, table = self.config, self.order, self.order.following.pool
-        shape = (len(items), config.reasons_per_source)
-        fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
+        fraction, because = self.pieces(len(items))
         _evidence(
             query.profile, config.sequence_items, config.sequence_decay, config.proximity_share, self.both,
             table.data, table.rows, order.ahead, order.behind, order.scale, items, order.score,

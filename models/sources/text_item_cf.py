@@ -18,7 +18,7 @@ import numpy.typing as npt
 from models.kernel import kernel
 from models.pairs import lookup
 from models.rows import Array
-from models.sources.base import Family, Found, Grounds, Query, Source, State, choose, offer
+from models.sources.base import Family, Found, Grounds, Query, Source, State, blank, choose, offer
 from models.sources.item_cf import ItemCF
 from models.sources.text import Text, centred_units
 
@@ -43,6 +43,7 @@ def _parts(
 @kernel
 def _evidence(profile: Array, parts: Array, fraction: Array, because: Array) -> None:
     """The profile items that speak most for each wanted item, as parts of all that speaks for it."""
+    blank(fraction, because)
     for x in range(len(parts)):
         total = 0.0
         for back in range(parts.shape[1]):
@@ -100,7 +101,6 @@ class TextItemCF(Source):
         return parts
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        shape = (len(items), self.config.reasons_per_source)
-        fraction, because = np.zeros(shape), np.full(shape, -1, np.int32)
+        fraction, because = self.pieces(len(items))
         _evidence(query.profile, self._parts(query, items), fraction, because)
         return Grounds("alike", fraction, item=because)

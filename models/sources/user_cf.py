@@ -47,7 +47,7 @@ class UserCF(Source):
         return Grounds("similar_users", whole(len(items)), number=self.peers.support(self._lane, items))
 
     def similar(self, user: int, n: int) -> list[tuple[int, float]]:
-        """At most `n` users most like one, of the `user_cf_neighbours` (and `peers.TIES`): index and w(v), the best first."""
+        """At most `n` users most like one, of those who count (see `sources.peers`): index and w(v), the best first."""
         return self.peers.nearest(self._lane, user, n)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
