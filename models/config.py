@@ -68,9 +68,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         72.0,
         720.0,
     )
-    young_items: Annotated[
-        int, _doc("popularity, trends: votes of users of fewer items count little beyond those of others; 0: off", ge=0, le=512)
-    ] = 0
     board_items: Annotated[int, _doc("items kept ready in each ranking by popularity", ge=16, le=65_536)] = 256
     text_items: Annotated[int, _doc("the taste vector is made of so many of the user's newest items", ge=1, le=4096)] = 20
     text_decay: Annotated[float, _doc("taste: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9

@@ -40,8 +40,7 @@ class Step:
     """One event that enters (`sign` 1) or leaves (`sign` -1) a window. One object is used again for every step."""
 
     __slots__ = (
-        "context", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user",
-        "was_young", "weight", "young",
+        "context", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user", "weight",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,7 +54,6 @@ class Step:
         self.joined = False  # the item has become one of the user's profile (known after the step)
         self.context: Mapping[str, str] | None = None  # what the event says of where it happened; not remembered
         self.left = False  # the item has left the user's profile (known after the step)
-        self.young = self.was_young = True  # whether the user has, had before, few items (known after the step)
         self.teaches = True  # whether gradient steps learn from it (see `models.pace`)
 
 
@@ -88,7 +86,6 @@ class History(Kept):
         self._steps_free = 0  # so many steps surely find memory
         self._slot: npt.NDArray[np.int32] = np.full(16, -1, np.int32)  # scratch of the kernels, all -1 between calls
         self._entries: Array = np.zeros(config.window_events, kernels.ENTRY)  # scratch
-        self._grown_up = config.young_items
         self.positive_rating = round(config.positive_rating * 1000)
         self.weights: npt.NDArray[np.int64] = np.array(
             [max(1, round(w * WEIGHT_ONE)) for w in (config.click_weight, config.purchase_weight, config.review_weight)], np.int64
@@ -200,10 +197,6 @@ class History(Kept):
     def _note(self, step: Step, change: int) -> None:
         """What became of the step's item in the profile of its user (see `window.enter`)."""
         step.joined, step.left = change > 0, change < 0
-        _, _, items = self.profiles.rows.item(step.user)
-        step.young = step.was_young = items < self._grown_up
-        if change:
-            step.was_young = items - (1 if change > 0 else -1) < self._grown_up
         self.users_of.displaced += change == 2
 
     def bury(self, user: int, event_key: int, timestamp_ms: int) -> None:

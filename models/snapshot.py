@@ -31,7 +31,7 @@ __all__ = ["FORMAT", "Damaged", "Meta", "Misfit", "checksum", "fingerprint", "fr
 
 FORMAT: Final = 1
 """Of the bytes. A snapshot of another format cannot be read."""
-FOLD: Final = 2
+FOLD: Final = 3
 """Raise it with every change by which the same log gives another state (or the same state other names): older snapshots then do
 not fit, and the log is folded again."""
 _MAGIC: Final = b"FRESHET\n"

@@ -27,7 +27,7 @@ from models import Click, Config, Recommender
 from models.interning import key64
 from models.sources.base import Found, Query
 from models.sources.peers import Peers
-from models.sources.popularity import Popularity, Trending
+from models.sources.popularity import Trending
 from models.sources.sequence import Order
 from models.sources.sequence import Sequence as Ordered
 from models.window import EVENT, PROFILE
@@ -44,7 +44,6 @@ _TOTAL: Final = 4
 """One number of an item's totals."""
 _ASKED: Final = 50
 """Newest items of a profile that any source looks at."""
-_VOTES: Final = 3
 
 
 # ------------------------------------------------------------------------------------------------ the stream
@@ -93,10 +92,9 @@ class Shard:
     def own(self) -> dict[str, npt.NDArray[np.int64]]:
         """What this shard has counted of each item, by index."""
         history, trends = self.model.history, [s for s in self.model.sources if isinstance(s, Trending)]
-        popularity = next(s for s in self.model.sources if isinstance(s, Popularity))
         found = {
-            "takers": history.takers, "young": popularity.young, "ahead": self.order.ahead, "behind": self.order.behind,
-            **{f"{trend.name}.{row}": trend._votes[row] for trend in trends for row in range(1, _VOTES)},
+            "takers": history.takers, "ahead": self.order.ahead, "behind": self.order.behind,
+            **{trend.name: trend.counts for trend in trends},
         }  # fmt: skip
         return {name: np.asarray(column[: history.items.span], np.int64) for name, column in found.items()}
 
@@ -226,13 +224,10 @@ class System:
     def _rank(self, columns: Sequence[str], sums: dict[str, tuple[int, ...]]) -> None:
         """Popularity and trends by the totals: everybody has them, nobody needs to ask."""
         names, table = [*sums], np.array([*sums.values()], np.int64)
-        pairs = {"popularity": ("takers", "young")}
-        for name in (c.removesuffix(".1") for c in columns if c.endswith(".1")):
-            pairs[name] = (f"{name}.1", f"{name}.2")
-        for source, (everybody, young) in pairs.items():
-            y = table[:, columns.index(young)]
-            others = table[:, columns.index(everybody)] - y
-            counts = others + np.minimum(y, others) + np.maximum(0, y - others) / 64
+        for column in columns:
+            if column in ("ahead", "behind"):
+                continue
+            source, counts = "popularity" if column == "takers" else column, table[:, columns.index(column)]
             best = np.argsort(-counts, kind="stable")[: self.shards[0].model.config.board_items]
             self.popular[source] = {names[x]: float(counts[x]) for x in best.tolist() if counts[x] > 0}
 

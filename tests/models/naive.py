@@ -150,27 +150,12 @@ class Naive:
                 scores[i] += weight
         return dict(scores)
 
-    def young(self, user: str) -> bool:
-        return len(self.profile(user)) < self.config.young_items
-
-    @staticmethod
-    def ranked(votes: dict[str, dict[bool, float]]) -> dict[str, float]:
-        """What votes count, by item: those of young accounts as many as the others in full, and of the rest a 64th."""
-        return {
-            item: by[False] + min(by[True], by[False]) + max(0.0, by[True] - by[False]) / 64 for item, by in votes.items()
-        }  # fmt: skip
-
     def popularity(self) -> dict[str, float]:
-        """In parts of 64."""
-        votes: dict[str, dict[bool, float]] = defaultdict(lambda: defaultdict(float))
-        for item, users in self.takers().items():
-            for user in users:
-                votes[item][self.young(user)] += 1
-        return {item: 64 * count for item, count in self.ranked(votes).items()}
+        return {item: float(len(users)) for item, users in self.takers().items()}
 
     def trending(self, half_life_ms: float) -> dict[str, float]:
         """Relative to an event of weight 1 now."""
-        votes: dict[str, dict[bool, float]] = defaultdict(lambda: defaultdict(float))
+        scores: dict[str, float] = defaultdict(float)
         for user in self.users():
             best: dict[str, float] = defaultdict(float)
             for e in self.events(user):
@@ -178,8 +163,8 @@ class Naive:
                     worth = self.weight[e.kind] * 2.0 ** ((e.timestamp_ms - self.now_ms) / half_life_ms)
                     best[e.item] = max(best[e.item], worth)
             for item, worth in best.items():
-                votes[item][self.young(user)] += worth
-        return self.ranked(votes)
+                scores[item] += worth
+        return dict(scores)
 
     # ---------------------------------------------------------------------------------------- ratings
     def predict(self, user: str, item: str) -> float:

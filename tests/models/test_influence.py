@@ -15,7 +15,7 @@ from models.events import Event, ReviewVector
 from models.habit import DOUBT, VOICE
 from models.pace import DAY_MS, FIRST
 from models.reviewers import OF_ONE
-from models.sources.popularity import Popularity, Trending, worth
+from models.sources.popularity import Trending, worth
 from models.sources.sequence import ONE, Sequence
 from tests.models.streams_of import BEGIN, HOUR
 
@@ -100,7 +100,7 @@ def test_one_account_adds_a_stated_amount_to_every_count(flood: str) -> None:
         return {
             "takers": model.history.takers.copy(), "stars": ratings.item_sum.copy(), "ratings": ratings.item_count.copy(),
             "together": rows(model, model.together.pairs), "followed": rows(model, sequence.following),
-            "trends": [trend._votes[1].copy() for trend in trends], "habit": habit.rate,
+            "trends": [trend.counts.copy() for trend in trends], "habit": habit.rate,
         }  # fmt: skip
 
     held = counted()
@@ -234,19 +234,3 @@ def test_a_thousand_invented_users_move_the_lists_of_four_hundred_people_so_far(
     after = lists(model)
     assert alike(calm, after) >= 0.7
     assert holding(after, PUSHED) <= most
-
-
-def test_a_thousand_who_do_nothing_else_count_as_sixteen() -> None:
-    """In popularity and trends, where the setting is on."""
-    flood = [bought(0, PUSHED, user=f"x{k}") for k in range(1_000)]
-    plain, capped = (
-        learned(mixed(shop(), flood), young_items=young, fusion="rrf", factors=0, sources=("popularity", "trending"))
-        for young in (1, 3)
-    )  # fmt: skip
-    for model, counts in ((plain, 1_000), (capped, 1_000 / 64)):
-        source = next(s for s in model.sources if isinstance(s, Popularity))
-        assert source.counts[model.history.items.get(PUSHED)] / 64 == counts
-    assert plain.popular(10)[0].item_id == PUSHED
-    assert PUSHED in plain.lists("u0")["trending_720h"]
-    assert PUSHED not in capped.lists("u0")["popularity"]
-    assert PUSHED not in capped.lists("u0")["trending_720h"]

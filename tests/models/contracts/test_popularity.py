@@ -17,12 +17,6 @@ class TestPopularity(SourceContract):
         return naive.popularity()
 
 
-class TestPopularityOfTheYoung(TestPopularity):
-    """Votes of those who have few items count little."""
-
-    config = Config(young_items=3)
-
-
 class TestTrending(SourceContract):
     registered = "trending"
     sources = ("trending_20h", "trending_300h")
@@ -43,12 +37,6 @@ class TestTrending(SourceContract):
             best, top = max(wanted.values()), max(found.values())
             for item, score in found.items():
                 assert math.isclose(score / top, wanted[item] / best, rel_tol=1e-3, abs_tol=1e-6), item
-
-
-class TestTrendingOfTheYoung(TestTrending):
-    """Likewise."""
-
-    config = Config(half_lives_hours=(20.0, 300.0), young_items=3)
 
 
 def test_a_half_life_halves() -> None:
