@@ -1,0 +1,268 @@
+"""Kernels of the walk through the user's peers; see `models.sources.peers`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from models.kernel import kernel
+from models.rows import Array
+from models.sources.choosing import choose, first_keys, threshold
+
+LANES: Final = 3
+"""The most lanes there can be: sums stand side by side and are added to at once, without a loop (see `_meet` and `_add`)."""
+TIES: Final = 2
+"""At most so many times K peers count, where they are as near as the K-th."""
+MARK: Final = 16
+"""Bits of a count of peers: those of all lanes are one number."""
+
+
+# ------------------------------------------------------------------------------------------------ meeting
+@kernel
+def most(profile: Array, length: int, rows: Array) -> int:
+    """How many peers there can be."""
+    total = 0
+    for x in range(max(0, len(profile) - length), len(profile)):
+        total += rows[profile[x].item].size
+    return total
+
+
+@kernel
+def meet(
+    profile: Array, lengths: Array, decays: Array, rare: Array, events: int, takers: Array, inverse_root: Array,
+    data: Array, rows: Array, profile_rows: Array, place_of: Array, users: Array, sizes: Array, match: Array, shared: Array,
+    reached: Array, before: int,
+) -> int:  # fmt: skip
+    """Give every peer a place, in the order in which they are met, and add up what they share in all lanes. Returns their number.
+
+    `reached[lane]` is the number of those that the lane looks at. `place_of[v]` holds for `v` if `users[place_of[v]]` is v, so
+    that nothing has to be cleared but the `before` sums of the last time. No branch on whether a peer is new: it could not be
+    predicted.
+    """
+    shared[:before] = 0.0
+    reached[:] = 0
+    ages = np.ones(LANES)
+    parts = np.zeros(LANES)
+    n = np.uint64(0)
+    for back in range(min(lengths.max(), len(profile))):
+        own = profile[len(profile) - 1 - back]
+        j = own.item
+        rarity = np.log((events + 1.0) / takers[j])
+        for lane in range(LANES):
+            parts[lane] = 0.0
+            if back < lengths[lane]:
+                parts[lane] = ages[lane] * (rarity if rare[lane] else own.weight / 256.0 * inverse_root[j])
+                ages[lane] *= decays[lane]
+        p0, p1, p2 = parts[0], parts[1], parts[2]
+        row = data[rows[j].start : rows[j].start + rows[j].size]
+        for c in range(len(row)):
+            v = np.uint64(row[c])
+            users[n] = v
+            match[n] = j
+            place = np.uint64(place_of[v])
+            known = (place < n) & (users[place] == v)
+            place = place if known else n
+            place_of[v] = place
+            shared[place, 0] += p0
+            shared[place, 1] += p1
+            shared[place, 2] += p2
+            n += np.uint64(not known)
+        for lane in range(LANES):
+            if back < lengths[lane]:
+                reached[lane] = n
+    for at in range(n):
+        sizes[at] = profile_rows[users[at]].size
+    return int(n)
+
+
+# ------------------------------------------------------------------------------------------------ choosing
+@kernel
+def _nearest(
+    user: int, lane: int, users: Array, sizes: Array, shared: Array, reached: Array, norms: Array, keys: Array, k: int
+) -> None:  # fmt: skip
+    """What the peers of a lane share becomes w(v) for the `k` nearest and those as near as the last of them, 0 for all others."""
+    met = reached[lane]
+    weights = np.empty(met)
+    positive = 0
+    for place in range(met):
+        weights[place] = shared[place, lane] * norms[lane, sizes[place]] * (users[place] != user)
+        positive += weights[place] > 0.0
+    low = 0.0
+    if positive > k:
+        low, high = threshold(weights, k, k)
+        above = 0
+        tied = np.empty(met, keys.dtype)
+        n = 0
+        for place in range(met):
+            above += weights[place] >= high
+            tied[n] = keys[users[place]]
+            n += low <= weights[place] < high
+        if above + n > TIES * k:  # then those between the bounds are all equal, and their keys decide
+            last = first_keys(tied[:n], TIES * k - above)
+            for place in range(met):
+                if low <= weights[place] < high and keys[users[place]] > last:
+                    weights[place] = 0.0
+    for place in range(met):
+        shared[place, lane] = weights[place] if weights[place] >= low else 0.0
+
+
+@kernel
+def nearest(
+    user: int, met: int, users: Array, sizes: Array, shared: Array, reached: Array, norms: Array, keys: Array, most: Array,
+    near: Array,
+) -> int:  # fmt: skip
+    """The places of all peers that count in some lane into `near`, in the order of their keys; their number. `shared` becomes the
+    weights of those that count, 0 of all others."""
+    for lane in range(LANES):
+        _nearest(user, lane, users, sizes, shared, reached, norms, keys, most[lane])
+    n = 0
+    for place in range(met):
+        near[n] = place
+        n += shared[place, 0] + shared[place, 1] + shared[place, 2] > 0.0
+    _by_key(near[:n], users, keys)
+    return n
+
+
+@kernel
+def _by_key(places: Array, users: Array, keys: Array) -> None:
+    """Put places in the order of their users' keys. Those are hashes: with as many drawers as there are places, next to nothing
+    is left to sort."""
+    n = len(places)
+    bits = 1
+    while (1 << bits) < n:
+        bits += 1
+    drawers = 1 << bits
+    shift = np.uint64(64 - bits)
+    ends = np.zeros(drawers + 1, np.int64)
+    loose = np.empty(n, keys.dtype)
+    for x in range(n):
+        loose[x] = keys[users[places[x]]]
+        ends[np.int64(loose[x] >> shift) + 1] += 1
+    for d in range(drawers):
+        ends[d + 1] += ends[d]
+    held = np.empty(n, keys.dtype)
+    sorted_places = np.empty(n, places.dtype)
+    for x in range(n):
+        drawer = np.int64(loose[x] >> shift)
+        held[ends[drawer]] = loose[x]
+        sorted_places[ends[drawer]] = places[x]
+        ends[drawer] += 1
+    for x in range(n):
+        key = held[x]
+        place = sorted_places[x]
+        at = x
+        while at > 0 and held[at - 1] > key:
+            held[at] = held[at - 1]
+            places[at] = places[at - 1]
+            at -= 1
+        held[at] = key
+        places[at] = place
+
+
+# ------------------------------------------------------------------------------------------------ what they have
+@kernel
+def clear(score: Array, support: Array, touched: Array, count: int) -> None:
+    for x in range(count):
+        score[touched[x]] = 0.0
+        support[touched[x]] = 0
+
+
+@kernel
+def _place(row: Array, item: int) -> int:
+    """Where an item stands in a profile that holds it."""
+    place = len(row) - 1
+    while place > 0 and row[place].item != item:
+        place -= 1
+    return place
+
+
+@kernel
+def _add(
+    row: Array, begin: int, end: int, place: int, fade: Array, within: Array, weights: Array, mask: int,
+    score: Array, support: Array, touched: Array, n: int,
+) -> int:  # fmt: skip
+    """Add the places `begin` to `end` of a peer's profile to the scores of their items. Returns the number of touched items."""
+    middle = len(within) // 2
+    w0, w1, w2 = weights[0], weights[1], weights[2]
+    for q in range(max(0, begin), min(end, len(row))):
+        i = np.uint64(row[q].item)
+        d = np.uint64(min(max(q - place + middle, 0), 2 * middle))
+        touched[np.uint64(n)] = i
+        n += support[i] == 0
+        support[i] += within[d] & mask
+        score[i, 0] += w0 * fade[d, 0]
+        score[i, 1] += w1 * fade[d, 1]
+        score[i, 2] += w2 * fade[d, 2]
+    return n
+
+
+@kernel
+def add_up(
+    profiles: Array, profile_rows: Array, near: Array, users: Array, match: Array, shared: Array, fade: Array, within: Array,
+    reach: Array, bounded: Array, newest: int, score: Array, support: Array, touched: Array,
+) -> int:  # fmt: skip
+    """Scores of all items that the nearest have, in all lanes; their number. `near` are places, `shared` weights."""
+    warm = 0
+    for x in range(len(near)):  # only reads, so that the cache misses of all rows overlap instead of queueing up
+        row = profile_rows[users[near[x]]]
+        warm |= profiles[row.start].item | profiles[row.start + row.size - 1].item
+    if warm < 0:
+        return 0  # never: it keeps the reads from being optimised away
+    n = 0
+    weights = np.zeros(LANES)
+    for x in range(len(near)):
+        at = near[x]
+        v = users[at]
+        row = profiles[profile_rows[v].start : profile_rows[v].start + profile_rows[v].size]
+        place = _place(row, match[at])
+        cut = max(0, len(row) - newest)
+        for old in range(1 + (cut > 0)):  # what is newer than the bound, then what is older, for lanes without one
+            mask = 0
+            far = -1
+            for lane in range(LANES):
+                weights[lane] = 0.0
+                if shared[at, lane] > 0.0 and not (old and bounded[lane]):
+                    weights[lane] = shared[at, lane]
+                    mask |= ((1 << MARK) - 1) << (MARK * lane)
+                    far = max(far, reach[lane])
+            begin = max(place - far, 0 if old else cut)
+            end = min(place + far + 1, cut if old else len(row))
+            n = _add(row, begin, end, place, fade, within, weights, mask, score, support, touched, n)
+    return n
+
+
+@kernel
+def best(
+    score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array, power_of: Array,
+    open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,
+) -> None:  # fmt: skip
+    """Divide all scores by n_i^share; `power[i]` are the factors of the lanes where n_i is still `power_of[i]`. The best `k`
+    allowed items of each lane into the rows of `items` and `scores`, their numbers into `candidates`."""
+    ids = np.empty(count, touched.dtype)
+    n = 0
+    for x in range(count):
+        i = touched[x]
+        if power_of[i] != takers[i]:
+            power_of[i] = takers[i]
+            for lane in range(LANES):
+                power[i, lane] = float(takers[i]) ** -shares[lane]
+        for lane in range(LANES):
+            score[i, lane] *= power[i, lane]
+        ids[n] = i
+        n += (open_items[i] != 0) & (seen[i] != stamp)
+    values = np.empty(n)
+    held = np.empty(n, touched.dtype)
+    for lane in range(LANES):
+        m = 0
+        for x in range(n):
+            values[m] = score[ids[x], lane]
+            held[m] = ids[x]
+            m += score[ids[x], lane] > 0.0
+        candidates[lane] = choose(values[:m], held[:m], keys, k, items[lane], scores[lane])
+
+
+@kernel
+def support(support: Array, lane: int, items: Array, out: Array) -> None:
+    for x in range(len(items)):
+        out[x, 0] = (support[items[x]] >> (MARK * lane)) & ((1 << MARK) - 1)
