@@ -26,9 +26,9 @@ from msgspec import Struct
 from models import Click, Config, Recommender
 from models.interning import key64
 from models.sources.base import Found, Query
+from models.sources.order import Order
 from models.sources.peers import Peers
 from models.sources.popularity import Trending
-from models.sources.sequence import Order
 from models.sources.sequence import Sequence as Ordered
 from models.window import EVENT, PROFILE
 

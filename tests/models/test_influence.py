@@ -15,8 +15,9 @@ from models.events import Event, ReviewVector
 from models.habit import DOUBT, VOICE
 from models.pace import DAY_MS, FIRST
 from models.reviewers import OF_ONE
+from models.sources.order import ONE
 from models.sources.popularity import Trending, worth
-from models.sources.sequence import ONE, Sequence
+from models.sources.sequence import Sequence
 from tests.models.streams_of import BEGIN, HOUR
 
 USERS, ITEMS, EVENTS = 400, 200, 6_000
