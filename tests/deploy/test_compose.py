@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from streams.app import faust_app
 from streams.cli import app
+from streams.parts import faust_app
 from streams.settings import PREFIX, Settings, parse_roles
 from tests.deploy.rule_files import rules
 

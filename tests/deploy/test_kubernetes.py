@@ -12,9 +12,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from streams.app import faust_app
 from streams.cli import app
 from streams.health import Health
+from streams.parts import faust_app
 from streams.settings import PREFIX, Settings, parse_roles
 
 ROOT = Path(__file__).parents[2]
