@@ -90,7 +90,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sequence_items: Annotated[int, _doc("sequence and proximity look at so many of the user's newest items", ge=1, le=4096)] = 10
     sequence_decay: Annotated[float, _doc("sequence: weight of an item over that of the next newer one", gt=0, le=1)] = 0.8
     proximity_share: Annotated[float, _doc("part of an item's popularity taken out of its proximity", ge=0, le=1)] = 0.3
-    embedding_dim: Annotated[int, _doc("length of the vectors of the next-item embedding", ge=4, le=1024)] = 48
+    embedding_dim: Annotated[int, _doc("length of the vectors of the next-item embedding", ge=4, le=1024)] = 64
     embedding_items: Annotated[int, _doc("items with such vectors (8 bytes * length each)", ge=16, le=10_000_000)] = 200_000
     embedding_scan: Annotated[int, _doc("items, the last taken, among which the embedding looks", ge=16, le=1_000_000)] = 8192
     embedding_context: Annotated[int, _doc("embedding: context of so many of the user's newest items", ge=1, le=4096)] = 20
