@@ -81,7 +81,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rated_items: Annotated[int, _doc("CF by ratings looks at so many of the user's newest rated items", ge=1, le=4096)] = 20
     rated_decay: Annotated[float, _doc("CF by ratings: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
     rated_neighbours: Annotated[int, _doc("CF by ratings adds up so many people who rate most alike", ge=1, le=4096)] = 100
-    rated_shrink: Annotated[float, _doc("CF by ratings: common ratings that halve a similarity", ge=0, le=10_000)] = 10.0
+    rated_shrink: Annotated[float, _doc("CF by ratings: common ratings that halve a similarity", ge=0, le=10_000)] = 100.0
     content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
     content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
 

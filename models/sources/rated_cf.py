@@ -143,7 +143,6 @@ class RatedCF(Source):
     family = Family.COLLABORATIVE
     optional = True
     kept = ("raters",)
-    scratch = ("company", "tally")
 
     def __init__(self, state: State, company: Company, *, keeps: bool) -> None:
         super().__init__(state)
