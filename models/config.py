@@ -49,7 +49,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sources: Annotated[
         tuple[str, ...], _doc("sources in use, see `models.sources.REGISTRY`; empty: all that are not optional")
     ] = ()
-    also: Annotated[tuple[str, ...], _doc("sources in use besides: the optional ones, as text_item_cf")] = ()
+    also: Annotated[tuple[str, ...], _doc("sources in use besides: the optional ones, as text_item_cf, rated_cf")] = ()
     without: Annotated[tuple[str, ...], _doc("sources left out, by the name of the source or of one instance of it")] = ()
     candidates: Annotated[int, _doc("candidates taken from each source for a list", ge=1, le=1000)] = 40
     repeats: Annotated[
@@ -78,6 +78,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     text_users: Annotated[int, _doc("T-UserCF compares the words of so many users, the last to write", ge=1, le=1_000_000)] = 2048
     text_user_share: Annotated[float, _doc("T-UserCF: part of a similarity that is what people say", ge=0, le=1)] = 0.4
     text_item_share: Annotated[float, _doc("T-ItemCF: part of a similarity that is what is said", ge=0, le=1)] = 0.1
+    rated_items: Annotated[int, _doc("CF by ratings looks at so many of the user's newest rated items", ge=1, le=4096)] = 20
+    rated_decay: Annotated[float, _doc("CF by ratings: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
+    rated_neighbours: Annotated[int, _doc("CF by ratings adds up so many people who rate most alike", ge=1, le=4096)] = 100
+    rated_shrink: Annotated[float, _doc("CF by ratings: common ratings that halve a similarity", ge=0, le=10_000)] = 100.0
     content_items: Annotated[int, _doc("category affinity is made of so many of the user's newest items", ge=1, le=4096)] = 20
     content_decay: Annotated[float, _doc("affinity: weight of an item over that of the next newer one", gt=0, le=1)] = 0.9
 

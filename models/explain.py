@@ -221,6 +221,7 @@ def _weightiest(pieces: Array, sizes: Array, score: Array, most: int, best: Arra
 WORDS: Final[dict[str, str]] = {
     "similar_to": "{count} people who took {item} took it too",
     "similar_users": "{count} people with your taste took it",
+    "similar_raters": "{count} people who rate as you do think well of it",
     "similar_sessions": "{count} people who did as you did went on to it",
     "follows": "it is often taken after {item}",
     "again": "you came back to it before ({count} times so far)",
@@ -228,6 +229,7 @@ WORDS: Final[dict[str, str]] = {
     "together": "people who take {item} take it",
     "leads_to": "{item} leads to it",
     "alike": "it is like {item}",
+    "rated_alike": "people rate it as they rate {item}",
     "said_alike": "people say of it what they say of {item}",
     "category": "you go for {text}",
     "popular": "{count} people took it",

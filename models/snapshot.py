@@ -44,10 +44,10 @@ _ASKED: Final = frozenset(
     {
         "candidates", "repeats", "returning", "repeats_decay", "item_cf_items", "item_cf_decay", "user_cf_items",
         "user_cf_decay", "user_cf_neighbours", "user_cf_neighbour_items", "text_items", "text_decay", "text_scan",
-        "content_items", "content_decay", "sequence_items", "sequence_decay", "proximity_share", "newcomer_events",
-        "newcomer_price", "rrf_k", "alpha", "beta", "gamma", "diversity", "diversity_by", "calibration", "calibration_items",
-        "rerank_candidates", "rerank_price", "pin", "block", "boost", "cap", "reasons_per_item", "reasons_per_source",
-        "item_shrink", "user_shrink",
+        "content_items", "content_decay", "rated_items", "rated_decay", "rated_neighbours", "rated_shrink", "sequence_items",
+        "sequence_decay", "proximity_share", "newcomer_events", "newcomer_price", "rrf_k", "alpha", "beta", "gamma", "diversity",
+        "diversity_by", "calibration", "calibration_items", "rerank_candidates", "rerank_price", "pin", "block", "boost", "cap",
+        "reasons_per_item", "reasons_per_source", "item_shrink", "user_shrink",
     }
 )  # fmt: skip
 """Parameters that matter when a list is asked for and change no state: a snapshot fits whatever they are."""

@@ -12,6 +12,7 @@ from models.sources.embedding import Embedding
 from models.sources.item_cf import ItemCF
 from models.sources.neighbours import Neighbours
 from models.sources.popularity import Popularity, Trending
+from models.sources.rated_cf import RatedCF
 from models.sources.repeats import Repeats
 from models.sources.sequence import Sequence
 from models.sources.text import Text
@@ -21,7 +22,7 @@ from models.sources.user_cf import UserCF
 
 _ALL: Final[tuple[type[Source], ...]] = (
     ItemCF, UserCF, Neighbours, Sequence, Embedding, Ease, Repeats, Popularity, Trending, Content, Text,
-    TextUserCF, TextItemCF,
+    TextUserCF, TextItemCF, RatedCF,
 )  # fmt: skip
 REGISTRY: Final[dict[str, type[Source]]] = {source.name: source for source in _ALL}
 """Name -> source, in the order of lists and reports."""

@@ -8,6 +8,16 @@ from dataclasses import dataclass
 
 from models import Config
 from models.events import Erasure, Event, Interaction
+from models.interning import key64
+
+
+def shrunk_cosine(a: dict[str, float], b: dict[str, float], shrink: float) -> float:
+    """Cosine over the common keys, times n / (n + shrink) for n of them; 0 where one has no length."""
+    common = sorted(a.keys() & b.keys())
+    length = math.sqrt(sum(a[x] ** 2 for x in common) * sum(b[x] ** 2 for x in common))
+    if length < 1e-9:
+        return 0.0
+    return sum(a[x] * b[x] for x in common) / length * len(common) / (len(common) + shrink)
 
 
 @dataclass
@@ -149,6 +159,48 @@ class Naive:
             for i, _ in self.profile(v)[-self.config.user_cf_neighbour_items :]:
                 scores[i] += weight
         return dict(scores)
+
+    def opinions(self) -> dict[str, dict[str, float]]:
+        """User -> the newest rating of each item (stars), the newest first."""
+        reviews = {u: [e for e in self.events(u)[::-1] if e.kind == "review"] for u in self.users()}
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        for user, newest_first in reviews.items():
+            for e in newest_first:
+                found[user].setdefault(e.item or "", e.rating or 0.0)
+        return dict(found)
+
+    def deviations(self) -> dict[str, dict[str, float]]:
+        """As `opinions`, less the mean of the user's."""
+        return {
+            u: {item: stars - sum(rated.values()) / len(rated) for item, stars in rated.items()}
+            for u, rated in self.opinions().items()
+        }
+
+    def user_cf_pearson(self, user: str) -> dict[str, float]:
+        """Where no item has more than `item_users` raters."""
+        above, scores = self.deviations(), defaultdict(float)
+        mine = above.get(user, {})
+        asked = list(mine)[: self.config.rated_items]
+        peers = {v for v, theirs in above.items() if v != user and any(j in theirs for j in asked)}
+        weights = {v: round(shrunk_cosine(mine, above[v], self.config.rated_shrink), 12) for v in peers}
+        near = sorted((v for v in peers if weights[v] > 0), key=lambda v: (-weights[v], key64(v)))
+        for v in near[: self.config.rated_neighbours]:
+            for i, deviation in above[v].items():
+                scores[i] += weights[v] * deviation
+        return {i: score for i, score in scores.items() if score > 1e-9}
+
+    def item_cf_adjusted(self, user: str) -> dict[str, float]:
+        """Where no item has more than `item_users` raters."""
+        above, scores = self.deviations(), defaultdict(float)
+        by: dict[str, dict[str, float]] = defaultdict(dict)
+        for v, rated in above.items():
+            for item, deviation in rated.items():
+                by[item][v] = deviation
+        for age, (j, deviation) in enumerate([*above.get(user, {}).items()][: self.config.rated_items]):
+            for i in by.keys() - {j}:
+                taste = self.config.rated_decay**age * (deviation + 1.0)
+                scores[i] += taste * shrunk_cosine(by[i], by[j], self.config.rated_shrink)
+        return {i: score for i, score in scores.items() if score > 1e-9}
 
     def popularity(self) -> dict[str, float]:
         return {item: float(len(users)) for item, users in self.takers().items()}
