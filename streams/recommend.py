@@ -1,7 +1,8 @@
 """Recommend: one list per user who acted, pushed when it changed.
 
 A batch of this worker's partitions of `interactions` -> wait until the replica has folded those offsets -> one list per distinct
-user -> produce, acknowledged -> done. When it falls behind, a batch holds more events per user: it coalesces, it never drops.
+user -> produce, acknowledged -> done. Lists go out some at a time, while the next ones are made; the batch is done when all have
+been acknowledged. When it falls behind, a batch holds more events per user: it coalesces, it never drops.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -38,6 +39,9 @@ Near = Callable[[list[np.ndarray], int], Awaitable[list[Hits] | None]]
 
 LineAt = Callable[[int, int], Awaitable[Interaction | None]]
 """The line of the log at that partition and offset."""
+TOGETHER: Final = 20
+"""Lists that go out together, some 10 ms of work: the first of a large batch do not wait for the last, and Kafka acknowledges
+some while others are made."""
 REPEATED: Final = 20
 """Lists sent again at once, of those that were overwritten by older ones: each costs a question to Kafka."""
 
@@ -91,15 +95,44 @@ class Recommend:
         outbox = Outbox(self.settings.partitions)
         lines = self._decode(records, outbox)
         self.attribute.clicks(lines)
-        causes = self._causes(lines)
-        lists = await self._lists(causes, outbox)
-        made = time.perf_counter()
+        await outbox.send(self.produce)
+        made = await self._serve(self._causes(lines), _times(lines))
+        for stage, spent in (("wait", waited - started), ("recommend", made - waited), ("emit", time.perf_counter() - made)):
+            self.metrics.stage[stage].observe(spent)
+
+    async def _serve(self, causes: list[Cause], times: dict[str, list[int]]) -> float:
+        """A list for each cause; returns when all have been acknowledged: the time (s) at which the last was made. `times`: of a
+        user's events, when the broker got them (ms)."""
+        hits = await self._near(causes)
+        together = len(causes) if self.language is not None else TOGETHER  # the language stage has one budget for a batch
+        sending: list[asyncio.Task[None]] = []
+        try:
+            for begin in range(0, len(causes), max(1, together)):
+                part, outbox = causes[begin : begin + together], Outbox(self.settings.partitions)
+                lists = await self._lists(part, hits[begin : begin + together], outbox)
+                sending.append(asyncio.create_task(self._send(outbox, part, lists, times)))
+            made = time.perf_counter()
+        finally:  # whatever happens, nothing of a batch goes out after it
+            sent = await asyncio.gather(*sending, return_exceptions=True)
+        for problem in sent:
+            if problem is not None:
+                raise problem
+        self._fresh(time_ms for rest in times.values() for time_ms in rest)
+        return made
+
+    async def _send(
+        self, outbox: Outbox, causes: list[Cause], lists: list[RecommendationList], times: dict[str, list[int]]
+    ) -> None:  # fmt: skip
+        """Some lists go out, and are accounted for once they have been acknowledged."""
         await outbox.send(self.produce)
         if log.isEnabledFor(logging.DEBUG):
             for served in lists:
                 log.debug("list out", extra={"list_id": served.list_id, "event_id": served.caused_by.event_id})
         self._live(causes, lists)
-        self._count(records, lists, (waited - started, made - waited, time.perf_counter() - made))
+        self.metrics.lists["user"].inc(len(lists))
+        for served in lists:
+            self.metrics.shown(served.arm, range(1, len(served.items) + 1), "served")
+        self._fresh(time_ms for cause in causes for time_ms in times.pop(cause.line.user_id, ()))
 
     def _decode(self, records: list[ConsumerRecord], outbox: Outbox) -> list[tuple[Interaction, ConsumerRecord]]:
         lines = []
@@ -122,9 +155,10 @@ class Recommend:
             newest[line.user_id] = Cause(line, record.partition, record.offset)
         return list(newest.values())
 
-    async def _lists(self, causes: list[Cause], outbox: Outbox, *, again: bool = False) -> list[RecommendationList]:
+    async def _lists(
+        self, causes: list[Cause], hits: list[Hits | None], outbox: Outbox, *, again: bool = False
+    ) -> list[RecommendationList]:  # fmt: skip
         """A changed list for each cause goes into the outbox (a tombstone for a forgotten user); `again`: though it is out."""
-        hits = await self._near(causes)
         size = self.settings.list_size
         depth = size if self.language is None else max(size, self.settings.ranker_candidates)
         made: list[tuple[Cause, list[Recommended]]] = []
@@ -232,7 +266,8 @@ class Recommend:
             if line is None or not mine or self.learner.model.is_forgotten(user, line.timestamp_ms):
                 continue
             outbox = Outbox(self.settings.partitions)
-            lists = await self._lists([Cause(line, partition, offset)], outbox, again=True)
+            cause = [Cause(line, partition, offset)]
+            lists = await self._lists(cause, await self._near(cause), outbox, again=True)
             await outbox.send(self.produce)
             self.metrics.overtaken["sent_again"].inc(len(lists))
 
@@ -244,14 +279,18 @@ class Recommend:
                 cause = of[served.user_id]
                 quality.list_out(cause.partition, served, cause.line.received_ms, now)
 
-    def _count(self, records: list[ConsumerRecord], lists: list[RecommendationList], seconds: tuple[float, float, float]) -> None:
-        for stage, spent in zip(("wait", "recommend", "emit"), seconds, strict=True):
-            self.metrics.stage[stage].observe(spent)
-        self.metrics.lists["user"].inc(len(lists))
-        for served in lists:
-            self.metrics.shown(served.arm, range(1, len(served.items) + 1), "served")
+    def _fresh(self, times_ms: Iterable[int]) -> None:
+        """The lists of events that the broker got then have been acknowledged now."""
         now = clock.now_ms()
-        for record in records:
-            if record.timestamp > now:
+        for time_ms in times_ms:
+            if time_ms > now:
                 self.metrics.skew.inc()
-            self.metrics.freshness.observe(max(0, now - record.timestamp) / 1000)
+            self.metrics.freshness.observe(max(0, now - time_ms) / 1000)
+
+
+def _times(lines: list[tuple[Interaction, ConsumerRecord]]) -> dict[str, list[int]]:
+    """User -> when the broker got each of their events (ms)."""
+    times: dict[str, list[int]] = {}
+    for line, record in lines:
+        times.setdefault(line.user_id, []).append(record.timestamp)
+    return times

@@ -129,6 +129,7 @@ def test_beyond_the_budget_only_the_list_that_was_out_is_tested(river: Flow) -> 
     river.start()
     sent = crowd(river)
     until(lambda: river.metric("freshet_folded_total", kind="click") == sent, "all folded")
+    until(lambda: river.metric("freshet_lists_total", audience="strangers") > 0, "a list for strangers")
     river.settle()
     for user in "xyz":  # strangers: the list for them was out
         river.send("clicks", click(user, "a", 1))
