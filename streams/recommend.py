@@ -40,8 +40,8 @@ Near = Callable[[list[np.ndarray], int], Awaitable[list[Hits] | None]]
 LineAt = Callable[[int, int], Awaitable[Interaction | None]]
 """The line of the log at that partition and offset."""
 TOGETHER: Final = 20
-"""Lists that go out together, some 10 ms of work: the first of a large batch do not wait for the last, and Kafka acknowledges
-some while others are made."""
+"""Lists, some 10 ms of work, after which those that are ready go out if none are on their way: the first of a large batch do not
+wait for the last, and Kafka acknowledges some while others are made."""
 REPEATED: Final = 20
 """Lists sent again at once, of those that were overwritten by older ones: each costs a question to Kafka."""
 
@@ -60,6 +60,15 @@ class Cause(NamedTuple):
     line: Interaction
     partition: int
     offset: int
+
+
+class Made:
+    """Lists that wait to be sent, and what caused them (all that has been looked at, also where no list changed)."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.causes: list[Cause] = []
+        self.lists: list[RecommendationList] = []
 
 
 def list_id(user_id: str, event_id: str) -> str:
@@ -102,37 +111,42 @@ class Recommend:
 
     async def _serve(self, causes: list[Cause], times: dict[str, list[int]]) -> float:
         """A list for each cause; returns when all have been acknowledged: the time (s) at which the last was made. `times`: of a
-        user's events, when the broker got them (ms)."""
+        user's events, when the broker got them (ms).
+
+        What is made while some lists are on their way goes out together when they have arrived: Kafka takes one batch of a
+        partition at a time."""
         hits = await self._near(causes)
         together = len(causes) if self.language is not None else TOGETHER  # the language stage has one budget for a batch
-        sending: list[asyncio.Task[None]] = []
+        made, sending = Made(Outbox(self.settings.partitions)), None
         try:
             for begin in range(0, len(causes), max(1, together)):
-                part, outbox = causes[begin : begin + together], Outbox(self.settings.partitions)
-                lists = await self._lists(part, hits[begin : begin + together], outbox)
-                sending.append(asyncio.create_task(self._send(outbox, part, lists, times)))
-            made = time.perf_counter()
-        finally:  # whatever happens, nothing of a batch goes out after it
-            sent = await asyncio.gather(*sending, return_exceptions=True)
-        for problem in sent:
-            if problem is not None:
-                raise problem
+                part = causes[begin : begin + together]
+                made.lists += await self._lists(part, hits[begin : begin + together], made.outbox)
+                made.causes += part
+                if sending is None or sending.done():
+                    if sending is not None:
+                        sending.result()  # or the error it ended with
+                    sending = asyncio.create_task(self._send(made, times))
+                    made = Made(Outbox(self.settings.partitions))
+            done = time.perf_counter()
+        finally:
+            if sending is not None:
+                await sending  # whatever happens, nothing of a batch goes out after it
+        await self._send(made, times)
         self._fresh(time_ms for rest in times.values() for time_ms in rest)
-        return made
+        return done
 
-    async def _send(
-        self, outbox: Outbox, causes: list[Cause], lists: list[RecommendationList], times: dict[str, list[int]]
-    ) -> None:  # fmt: skip
+    async def _send(self, made: Made, times: dict[str, list[int]]) -> None:
         """Some lists go out, and are accounted for once they have been acknowledged."""
-        await outbox.send(self.produce)
+        await made.outbox.send(self.produce)
         if log.isEnabledFor(logging.DEBUG):
-            for served in lists:
+            for served in made.lists:
                 log.debug("list out", extra={"list_id": served.list_id, "event_id": served.caused_by.event_id})
-        self._live(causes, lists)
-        self.metrics.lists["user"].inc(len(lists))
-        for served in lists:
+        self._live(made.causes, made.lists)
+        self.metrics.lists["user"].inc(len(made.lists))
+        for served in made.lists:
             self.metrics.shown(served.arm, range(1, len(served.items) + 1), "served")
-        self._fresh(time_ms for cause in causes for time_ms in times.pop(cause.line.user_id, ()))
+        self._fresh(time_ms for cause in made.causes for time_ms in times.pop(cause.line.user_id, ()))
 
     def _decode(self, records: list[ConsumerRecord], outbox: Outbox) -> list[tuple[Interaction, ConsumerRecord]]:
         lines = []
