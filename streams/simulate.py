@@ -124,6 +124,14 @@ class Platform:
         except KafkaError as problem:
             self._fail(problem)
 
+    def connect(self) -> None:
+        """Know where every topic is, before there are visitors to keep waiting."""
+        try:
+            for topic in _TOPIC_OF.values():
+                self._producer.partitions_for(self.settings.topic(topic))
+        except KafkaError as problem:
+            self._fail(problem)
+
     def _fail(self, problem: BaseException) -> None:
         self.failed += 1
         self.first_failure = self.first_failure or f"{type(problem).__name__}: {problem}"
@@ -203,6 +211,7 @@ def run(settings: Settings, shop: Shop, rate: float, seconds: float | None, end:
     try:
         for item in shop.catalogue():
             platform.send(item)
+        platform.connect()
         lists.start()
         started = paced_from = time.monotonic()
         events = 0
