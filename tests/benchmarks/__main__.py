@@ -88,7 +88,9 @@ def quantile(river: Flow, q: float) -> float:
 
 def freshness(bootstrap: str, directory: Path, rate: int, seconds: int) -> Iterator[Row]:
     """All roles in one process, the bundled encoder at work, the simulated shop as the platform."""
-    with flow(bootstrap, directory, f"fresh{rate}.", embedding_model="bundled") as river:
+    state = directory / f"fresh{rate}"  # what is in Qdrant belongs to one log
+    state.mkdir()
+    with flow(bootstrap, state, f"fresh{rate}.", embedding_model="bundled") as river:
         process = river.start()
         began, spent = time.monotonic(), cpu(river)
         shop = [sys.executable, "-m", "streams.cli", "simulate", "--rate", str(rate), "--seconds", str(seconds)]
