@@ -232,8 +232,10 @@ def _alone(scores: Array, source: int, shares: Array) -> None:
 
 
 @kernel
-def _fallback(gains: Array, memory: int) -> int:
+def _fallback(gains: Array, tested: int, memory: int) -> int:
     """The source whose gain (S + 1,) is clearly above that of the learned ranking, the last; -1: there is none."""
+    if tested < memory or len(gains) < 2:
+        return -1
     best = int(np.argmax(gains[:-1]))
     # the average of `memory` gains of at most 1, most of them 0, has a standard error of at most sqrt(mean / memory)
     margin = 2.0 * np.sqrt(max(gains[best], 1e-9) / memory)
@@ -311,7 +313,7 @@ class Side(Kept):
 
     def fallback(self) -> int | None:
         """The source that ranks alone because the learned ranking is clearly worse, or None."""
-        best = _fallback(self.gains, self.memory) if self.tested >= self.memory and len(self.gains) > 1 else -1
+        best = _fallback(self.gains, self.tested, self.memory)
         return best if best >= 0 else None
 
 

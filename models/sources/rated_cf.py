@@ -24,6 +24,7 @@ peers, and one more through those of the raters of each of the L items.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Final
 
 import numpy as np
@@ -174,9 +175,9 @@ class RatedCF(Source):
             self.raters.after(step)
 
     # -------------------------------------------------------------------------------------------- asking
+    @abstractmethod
     def add_up(self, query: Query) -> int:
         """Fill the tally, which is empty; returns the number of items touched."""
-        raise NotImplementedError
 
     def find(self, query: Query, found: Found) -> int:
         tally = self.tally
