@@ -39,207 +39,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from models import fusion_kernels as kernels
 from models.config import Config
 from models.contexts import HISTORIES, HISTORY, SHARED, Contexts
 from models.fusion import Union
+from models.fusion_kernels import OWN, PER_SOURCE
 from models.kept import Kept, Misfit, Value
-from models.kernel import gradient_kernel, kernel
-from models.rows import Array, grown
+from models.rows import grown
 from models.sources.base import Query, Source
 
-PER_SOURCE: Final = 4
-OWN: Final = 3
-_LOG: Final = 1.0 / 7.0
-_RANK: Final = 10.0
-_OWN_SCALE: Final = 0.2
 _FIRST_SQUARES: Final = 1.0
 _FIRST_STEADY: Final = 0.1
 REFRESH: Final = 32
 """Steps from one inversion of A to the next: rounding errors of the updates between cannot grow."""
 _JUDGED: Final = 10
 """Places of a list that count for the gain."""
-
-
-@kernel
-def _features(scores: Array, ranks: Array, items: Array, behind: float, clock: int, events: Array, first: Array, last: Array,
-              out: Array) -> None:  # fmt: skip
-    """Features of all candidates into `out` (4 S + 3, n or more): side by side, as what is done with them walks through them."""
-    count = len(items)
-    sources = scores.shape[0]
-    for s in range(sources):
-        top = 0.0
-        for x in range(count):
-            top = max(top, scores[s, x])
-        for x in range(count):
-            v = scores[s, x] / top if top > 0.0 else 0.0
-            r = ranks[s, x]
-            at = PER_SOURCE * s
-            out[at, x] = v
-            if v > 0.0:
-                out[at + 1, x] = _RANK / (_RANK + (r - 1 if r > 0 else behind))
-                out[at + 2, x] = np.sqrt(v)
-                out[at + 3, x] = np.log(1.0 + 1000.0 * v) * _LOG
-            else:
-                out[at + 1, x] = 0.0
-                out[at + 2, x] = 0.0
-                out[at + 3, x] = 0.0
-    at = PER_SOURCE * sources
-    for x in range(count):
-        i = items[x]
-        out[at, x] = np.log(1.0 + events[i])
-        out[at + 1, x] = np.log(1.0 + (clock - first[i]))
-        out[at + 2, x] = np.log(1.0 + (clock - last[i]))
-    for a in range(at, at + OWN):
-        total = 0.0
-        for x in range(count):
-            total += out[a, x]
-        for x in range(count):
-            out[a, x] = _OWN_SCALE * (out[a, x] - total / count)
-
-
-@kernel
-def _together(weights: Array, rows: Array) -> Array:
-    """The shared weights and those of the rows, added up."""
-    total: Array = weights[SHARED].copy()
-    for row in rows:
-        total += weights[row]
-    return total
-
-
-@kernel
-def _mean(quick: Array, steady: Array, rows: Array) -> Array:
-    """Of both learners' weights in the contexts of these rows, of which the steady one knows the first."""
-    mean: Array = (_together(quick, rows) + _together(steady, rows[:1])) / 2.0
-    return mean
-
-
-@kernel
-def _softmax(features: Array, count: int, together: Array, out: Array) -> None:
-    """p of the candidates into `out` (n,)."""
-    out[:count] = 0.0
-    for k in range(len(together)):
-        weight = together[k]
-        for x in range(count):
-            out[x] += features[k, x] * weight
-    highest = -1e300
-    for x in range(count):
-        highest = max(highest, out[x])
-    mass = 0.0
-    for x in range(count):
-        out[x] = np.exp(out[x] - highest)
-        mass += out[x]
-    for x in range(count):
-        out[x] /= mass
-
-
-@kernel
-def _learn(
-    features: Array, count: int, weights: Array, squares: Array, rows: Array, taken: int, p: Array, rate: float,
-    context_rate: float, matrix: Array, inverse: Array, keep: float, prior: float,
-) -> None:  # fmt: skip
-    """One step towards p(taken) = 1: of Newton on the shared weights, of AdaGrad on those of the rows."""
-    g = _gradient(features, count, taken, p)
-    _follow(matrix, inverse, g, keep, prior)
-    for k in range(len(g)):
-        weights[SHARED, k] += rate * np.dot(inverse[k], g)
-    for row in rows:
-        _adapt(weights[row], squares[row], g, context_rate)
-
-
-@kernel
-def _learn_steadily(
-    features: Array, count: int, weights: Array, squares: Array, rows: Array, taken: int, p: Array, rate: float
-) -> None:  # fmt: skip
-    """One step of AdaGrad on the shared weights and on those of the rows."""
-    g = _gradient(features, count, taken, p)
-    _adapt(weights[SHARED], squares[SHARED], g, rate)
-    for row in rows:
-        _adapt(weights[row], squares[row], g, rate)
-
-
-@gradient_kernel
-def _gradient(features: Array, count: int, taken: int, p: Array) -> Array:
-    """d log p(taken) / dw."""
-    g = np.empty(features.shape[0])
-    for k in range(len(g)):
-        expected = 0.0
-        for x in range(count):
-            expected += p[x] * features[k, x]
-        g[k] = features[k, taken] - expected
-    return g
-
-
-@kernel
-def _adapt(weights: Array, squares: Array, g: Array, rate: float) -> None:
-    for k in range(len(g)):
-        squares[k] += g[k] * g[k]
-        weights[k] += rate * g[k] / np.sqrt(squares[k])
-
-
-@kernel
-def _follow(matrix: Array, inverse: Array, g: Array, keep: float, prior: float) -> None:
-    """A = keep A + (1 - keep) prior I + g g'; its inverse follows without the part of the prior (see `REFRESH`)."""
-    width = len(g)
-    pull = np.dot(inverse, g)
-    scale = keep + np.dot(g, pull)
-    for i in range(width):
-        for j in range(i + 1):
-            inverse[i, j] = (inverse[i, j] - pull[i] * pull[j] / scale) / keep
-            inverse[j, i] = inverse[i, j]
-            matrix[i, j] = keep * matrix[i, j] + g[i] * g[j]
-            matrix[j, i] = matrix[i, j]
-        matrix[i, i] += (1.0 - keep) * prior
-
-
-@kernel
-def _divide(features: Array, count: int, together: Array, p: Array, shares: Array) -> None:
-    """p of each candidate divided among the sources that add to its score."""
-    sources = shares.shape[0]
-    totals = np.zeros(count)
-    for s in range(sources):
-        at = PER_SOURCE * s
-        for x in range(count):
-            part = 0.0
-            for a in range(PER_SOURCE):
-                part += features[at + a, x] * together[at + a]
-            part = max(part, 0.0)
-            shares[s, x] = part
-            totals[x] += part
-    for x in range(count):
-        if totals[x] > 0.0:
-            totals[x] = p[x] / totals[x]
-            continue
-        knowing = 0
-        for s in range(sources):
-            knowing += features[PER_SOURCE * s, x] > 0.0
-        totals[x] = p[x] / max(knowing, 1)
-        for s in range(sources):
-            shares[s, x] = features[PER_SOURCE * s, x] > 0.0
-    for s in range(sources):
-        for x in range(count):
-            shares[s, x] *= totals[x]
-
-
-@kernel
-def _alone(scores: Array, source: int, shares: Array) -> None:
-    """Only one source has a share: its score as a part of the sum of its scores."""
-    total = 0.0
-    for x in range(scores.shape[1]):
-        total += scores[source, x]
-    for s in range(scores.shape[0]):
-        for x in range(scores.shape[1]):
-            shares[s, x] = scores[s, x] / total if s == source and total > 0.0 else 0.0
-
-
-@kernel
-def _fallback(gains: Array, tested: int, memory: int) -> int:
-    """The source whose gain (S + 1,) is clearly above that of the learned ranking, the last; -1: there is none."""
-    if tested < memory or len(gains) < 2:
-        return -1
-    best = int(np.argmax(gains[:-1]))
-    # the average of `memory` gains of at most 1, most of them 0, has a standard error of at most sqrt(mean / memory)
-    margin = 2.0 * np.sqrt(max(gains[best], 1e-9) / memory)
-    return best if gains[-1] < gains[best] - margin else -1
 
 
 def _first(rows: int, width: int) -> npt.NDArray[np.float64]:
@@ -276,7 +90,7 @@ class Side(Kept):
 
     def together(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """What lists go by in these contexts, (4 S + 3,): the mean of both learners."""
-        mean: npt.NDArray[np.float64] = _mean(self.weights, self.steady, rows)
+        mean: npt.NDArray[np.float64] = kernels.mean(self.weights, self.steady, rows)
         return mean
 
     def accept(self, saved: Mapping[str, Value]) -> None:
@@ -295,10 +109,10 @@ class Side(Kept):
         if self.steps % REFRESH == 0 and self.steps:
             self.inverse = np.linalg.inv(self.matrix).astype(np.float64)
         self.steps += 1
-        _softmax(features, n, _together(self.steady, rows[:1]), p)
-        _learn_steadily(features, n, self.steady, self.steady_squares, rows[:1], taken, p, config.fusion_steady_rate)
-        _softmax(features, n, _together(self.weights, rows), p)
-        _learn(
+        kernels.softmax(features, n, kernels.together(self.steady, rows[:1]), p)
+        kernels.learn_steadily(features, n, self.steady, self.steady_squares, rows[:1], taken, p, config.fusion_steady_rate)
+        kernels.softmax(features, n, kernels.together(self.weights, rows), p)
+        kernels.learn(
             features, n, self.weights, self.squares, rows, taken, p, config.fusion_rate, config.fusion_context_rate,
             self.matrix, self.inverse, 1.0 - 1.0 / config.fusion_horizon, config.fusion_prior,
         )  # fmt: skip
@@ -313,7 +127,7 @@ class Side(Kept):
 
     def fallback(self) -> int | None:
         """The source that ranks alone because the learned ranking is clearly worse, or None."""
-        best = _fallback(self.gains, self.tested, self.memory)
+        best = kernels.fallback(self.gains, self.tested, self.memory)
         return best if best >= 0 else None
 
 
@@ -351,11 +165,11 @@ class Learned(Kept):
         best = side.fallback()
         shares = self._shares[:, :n]
         if best is not None and union.counts[best] > 0:
-            _alone(union.scores, best, shares)
+            kernels.alone(union.scores, best, shares)
             return shares
         together = side.together(self.contexts.rows(query))
-        _softmax(self._features, n, together, self._p)
-        _divide(self._features, n, together, self._p, shares)
+        kernels.softmax(self._features, n, together, self._p)
+        kernels.divide(self._features, n, together, self._p, shares)
         return shares
 
     # -------------------------------------------------------------------------------------------- learning
@@ -368,7 +182,7 @@ class Learned(Kept):
             return
         self.contexts.meet(query.context, query.user, self.waiting)
         place, rows = int(places[0]), self.contexts.rows(query)
-        _softmax(self._features, n, side.together(rows), self._p)
+        kernels.softmax(self._features, n, side.together(rows), self._p)
         own = self._p[:n]
         side.judge(np.append(union.ranks[:, place] - 1, int((own > own[place]).sum())))
         side.learn(self._features, n, rows, place, self._p)
@@ -388,7 +202,7 @@ class Learned(Kept):
             self._features, self._p = np.zeros((len(self._features), size)), np.zeros(size)
             self._shares = np.zeros((self.count, size + 1))  # a slice is never the whole: kernels compile for one memory layout
         if n:
-            _features(
+            kernels.features(
                 union.scores, union.ranks, union.items, self.behind, self.clock, self.events, self.first, self.last,
                 self._features,
             )  # fmt: skip

@@ -125,7 +125,7 @@ class Recommend:
                 made.causes += part
                 if sending is None or sending.done():
                     if sending is not None:
-                        sending.result()  # or the error it ended with
+                        await sending  # it has ended; well, or with an error
                     sending = asyncio.create_task(self._send(made, times))
                     made = Made(Outbox(self.settings.partitions))
             done = time.perf_counter()

@@ -186,7 +186,7 @@ class Peers(Kept):
     def support(self, lane: Lane, items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """How many of the nearest peers speak for each of the items: (n, 1)."""
         out = np.empty((len(items), 1), np.int64)
-        kernels.support(self._support, lane.number, items, out)
+        kernels.speakers(self._support, lane.number, items, out)
         return out
 
     def nearest(self, lane: Lane, user: int, n: int) -> list[tuple[int, float]]:

@@ -163,6 +163,7 @@ def _by_key(places: Array, users: Array, keys: Array) -> None:
 # ------------------------------------------------------------------------------------------------ what they have
 @kernel
 def clear(score: Array, support: Array, touched: Array, count: int) -> None:
+    """Set the touched places to 0."""
     for x in range(count):
         score[touched[x]] = 0.0
         support[touched[x]] = 0
@@ -263,6 +264,7 @@ def best(
 
 
 @kernel
-def support(support: Array, lane: int, items: Array, out: Array) -> None:
+def speakers(support: Array, lane: int, items: Array, out: Array) -> None:
+    """How many of a lane's nearest speak for each of `items` into `out` (n, 1)."""
     for x in range(len(items)):
         out[x, 0] = (support[items[x]] >> (MARK * lane)) & ((1 << MARK) - 1)

@@ -21,9 +21,9 @@ from streams.text_points import item_point_id, review_id
 from streams.vector_store import VectorStore
 from tests.chaos.storm import Storm, same
 from tests.models.streams_of import shop
+from tests.public_data import DATA
 from tests.streams.flow import Flow, flow
 
-DATA = Path(os.environ.get("FRESHET_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 SEED = int(os.environ.get("SEED", "1"))
 FAULTS = ("restart", "freeze", "lose broker", "pause broker", "fill disk", "lock qdrant")
 SETTINGS = {

@@ -29,6 +29,7 @@ from tests.deploy.promql_lint import substituted
 from tests.deploy.rule_files import RULES, rules
 from tests.deploy.stage import Stage, stage
 
+# Debian's package, which only root can install: .ci/run does, make test must not. The rules have unit tests beside it.
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed (Debian: apt-get install prometheus)")
 QUIET_S = 240.0
 """A bound for the longest shortened window to forget what was."""

@@ -18,6 +18,7 @@ from tests.deploy.promql_lint import everything, problems, selected, surviving
 from tests.deploy.rule_files import ROOT, groups, recorded, rules
 
 PROMTOOL = shutil.which("promtool")
+# Of Debian's package prometheus, which only root can install: .ci/run does, make test must not
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: apt-get install prometheus)")
 RULE_KEYS = {"record", "alert", "expr", "for", "labels", "annotations"}
 GROUP_KEYS = {"name", "rules", "interval"}

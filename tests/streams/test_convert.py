@@ -5,16 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from models.events import Click, Item, Purchase, Review
 from streams.convert import EventFile, EventFileError, converters, read_events
+from tests.public_data import DATA, needs_data
 
-DATA = Path(os.environ.get("FRESHET_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the public data sets are not at {DATA} (FRESHET_DATA)")
 DAY_S = 86_400
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,9 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from streams.evaluate_command import evaluate
+from tests.public_data import DATA, needs_data
 
-DATA = Path(os.environ.get("FRESHET_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 GIFT_CARDS = DATA / "amazon-gift-cards"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the public data sets are not at {DATA} (FRESHET_DATA)")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 
 from streams.forked import SUPPORTED, ChildFailed, Forked
 
+# only on Linux, see forked.SUPPORTED; elsewhere a worker writes snapshots itself, see snapshots.py
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="there is no safe fork on this system")
 
 

@@ -13,7 +13,8 @@ from streams.metrics import Metrics
 from streams.near import Near
 from streams.settings import Settings, SettingsError
 from streams.vector_store import VectorStore
-from tests.streams.test_vector_store import answering, free_port
+from tests.streams.answering import answering
+from tests.streams.flow import free_port
 
 DEADLINE_S = 0.2
 TASTE = [np.ones(8, np.float32)]

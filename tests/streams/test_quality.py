@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,8 @@ from streams.quality_logs import LOGS, own
 from streams.quality_page import Measured, page
 from streams.quality_passes import PARTS
 from streams.quality_store import Store, key, packed, unpacked
+from tests.public_data import DATA, needs_data
 
-DATA = Path(os.environ.get("FRESHET_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the public data sets are not at {DATA} (FRESHET_DATA)")
 DAY = 86_400
 
 

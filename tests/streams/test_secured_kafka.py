@@ -22,6 +22,7 @@ from streams.replica import read_all
 
 PASSWORD = "correct horse"
 
+# nothing that Freshet depends on makes certificates, and a key in the repository would be a secret in a file
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
 
 

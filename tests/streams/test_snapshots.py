@@ -5,81 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from aiokafka import ConsumerRecord
-from prometheus_client import CollectorRegistry
 
-from models import Config
-from models.events import Erasure, Interaction, encode
 from streams import clock
-from streams.learn import Learner
-from streams.metrics import Metrics
-from streams.replica import Extent, Positions
-from streams.settings import Settings
-from streams.snapshot_store import LocalStore, Name, SharedStore
-from streams.snapshots import SnapshotRefused, Snapshots
-from tests.models.streams_of import BEGIN, HOUR, shop
-
-LOG = "interactions"
-TOPICS = (LOG, "items", "item-vectors", "review-vectors", "recommendations")
-MODEL = Config(max_users=1000, max_items=1000, embedding_dim=4, embedding_scan=64, embedding_items=64)
-
-
-class Replicated:
-    """A worker's state without Kafka: what it has folded, and its snapshots."""
-
-    def __init__(self, directory: Path, *, log: list[Any] | None = None, begin: int = 0, ids: str = "1", **settings: Any) -> None:
-        model = settings.pop("model", MODEL)
-        self.settings = msgspec.structs.replace(
-            Settings.load({}, state_dir=str(directory), training_per_s=100_000.0, **settings), model=model
-        )
-        self.metrics = Metrics(CollectorRegistry())
-        self.learner = Learner(self.settings, self.metrics)
-        self.log = log if log is not None else shop(1, users=30, items=20, events=300)
-        self.positions: Positions = {(topic, 0): 0 for topic in TOPICS}
-        ends = {**self.positions, (LOG, 0): len(self.log)}
-        there = Extent(dict.fromkeys(TOPICS, ids), {**self.positions, (LOG, 0): begin}, ends)
-        self.snapshots = Snapshots(self.settings, self.metrics, self.learner, there, lambda: self.positions)
-
-    def fold(self, until: int | None = None) -> Replicated:
-        for event in self.log[self.positions[LOG, 0] : until]:
-            offset = self.positions[LOG, 0]
-            self.learner.interactions(0, [record(offset, encode(Interaction.of(event)))])
-            self.positions[LOG, 0] = offset + 1
-        return self
-
-    def restore(self, *, rebuild: bool = False) -> int:
-        """Where in the log it goes on."""
-        positions = self.snapshots.restore(rebuild=rebuild)
-        self.positions |= positions
-        return self.positions[LOG, 0]
-
-    def take(self) -> Replicated:
-        asyncio.run(self.snapshots.take())
-        return self
-
-    def an_interval_later(self) -> None:
-        self.snapshots._taken_s -= self.settings.snapshot_interval_s + 1
-
-    def count(self, outcome: str) -> float:
-        return self.metrics.registry.get_sample_value("freshet_snapshots_total", {"outcome": outcome}) or 0.0
-
-    @property
-    def files(self) -> list[Path]:
-        return sorted(path for path in self.snapshots.local.directory.iterdir() if path.suffix == ".snapshot")
-
-
-def record(offset: int, value: bytes) -> Any:
-    return ConsumerRecord(
-        topic=LOG, partition=0, offset=offset, timestamp=0, timestamp_type=0, key=b"k", value=value, checksum=None,
-        serialized_key_size=1, serialized_value_size=len(value), headers=(),
-    )  # fmt: skip
+from streams.snapshot_store import Name
+from streams.snapshots import SnapshotRefused
+from tests.models.streams_of import HOUR, shop
+from tests.streams.replicated import (
+    LOG,
+    MODEL,
+    Replicated,
+)
 
 
 @pytest.fixture
@@ -317,93 +257,3 @@ def test_one_older_than_tombstones_is_not_used(tmp_path: Path, monkeypatch: pyte
     now = clock.now_ms()
     monkeypatch.setattr(clock, "now_ms", lambda: now + 6 * 24 * HOUR + HOUR)
     assert Replicated(tmp_path).restore() == 0
-
-
-# ------------------------------------------------------------------------------------------------ forgetting
-def test_who_is_forgotten_leaves_every_generation(tmp_path: Path) -> None:
-    """After two more, which are made although nothing else happens."""
-    worker = Replicated(tmp_path, snapshot_interval_s=60.0).fold(100).take().fold(200).take()
-    person = worker.log[0].user_id
-    worker.log[200:] = [Erasure(request_id="q", user_id=person, timestamp_ms=BEGIN + 9000 * HOUR)]
-    worker.fold()
-    for _ in range(2):
-        assert not worker.snapshots.due()
-        worker.an_interval_later()
-        assert worker.snapshots.due()
-        worker.take()
-    worker.an_interval_later()
-    assert not worker.snapshots.due(), "no generation knows them any more"
-    for path in worker.files:
-        assert person.encode() + b"u" not in path.read_bytes()
-        fresh = Replicated(tmp_path, log=worker.log)
-        fresh.restore()
-        assert person not in fresh.learner.model.history.users._index
-    assert len(worker.files) == 2
-
-
-# ------------------------------------------------------------------------------------------------ a shared place
-def test_a_new_worker_starts_from_anothers_snapshot(tmp_path: Path) -> None:
-    share = f"file://{tmp_path / 'share'}"
-    one = Replicated(tmp_path / "one", snapshot_share=share).fold(200).take()
-    assert one.count("shared") == 1
-    other = Replicated(tmp_path / "other", snapshot_share=share)
-    assert other.restore() == 200
-    other.fold()
-    assert other.learner.model.digest() == one.fold().learner.model.digest()
-
-
-def test_own_snapshots_are_preferred_where_they_reach_as_far(tmp_path: Path) -> None:
-    share = f"file://{tmp_path / 'share'}"
-    Replicated(tmp_path / "one", snapshot_share=share).fold(100).take()
-    own = Replicated(tmp_path / "own").fold(150).take()
-    again = Replicated(tmp_path / "own", snapshot_share=share)
-    assert again.restore() == 150
-    assert len(own.files) == 1, "nothing was fetched"
-
-
-def test_workers_share_the_work_of_sharing(tmp_path: Path) -> None:
-    share = f"file://{tmp_path / 'share'}"
-    one, other = (Replicated(tmp_path / name, snapshot_share=share, snapshot_interval_s=60.0) for name in ("one", "other"))
-    one.fold(100).take()
-    other.fold(110).take()
-    assert (one.count("shared"), other.count("shared")) == (1, 0)
-
-
-def test_a_shared_place_keeps_two_and_a_broken_one_stops_nobody(tmp_path: Path) -> None:
-    share = tmp_path / "share"
-    worker = Replicated(tmp_path / "one", snapshot_share=f"file://{share}", snapshot_interval_s=1.0)
-    for until in (50, 100, 150):
-        worker.fold(until).take()
-        time.sleep(1.1)
-    store = SharedStore(f"file://{share}/{LOG}")
-    assert [name.records for name in store.names()] == [150, 100]
-    for file in (share / LOG).iterdir():
-        file.unlink()
-    (share / LOG).rmdir()
-    (share / LOG).write_text("in the way")
-    worker.fold(200).take()
-    assert worker.count("failed") == 1
-    assert worker.count("written") == 4
-    assert Replicated(tmp_path / "two", snapshot_share=f"file://{share}").restore() == 0
-
-
-def test_a_damaged_shared_one_is_replaced_by_the_log(tmp_path: Path) -> None:
-    share = tmp_path / "share"
-    Replicated(tmp_path / "one", snapshot_share=f"file://{share}").fold(100).take()
-    (file,) = (share / LOG).iterdir()
-    file.write_bytes(file.read_bytes()[:-1])
-    assert Replicated(tmp_path / "two", snapshot_share=f"file://{share}").restore() == 0
-
-
-def test_a_name_says_what_is_in_it() -> None:
-    name = Name.new(7, 2, 1_700_000_000_000, "0123abcd")
-    assert Name.parse(str(name)) == name
-    for foreign in ("", "x.snapshot", str(name) + ".part", str(name)[1:]):
-        assert Name.parse(foreign) is None
-    assert sorted([Name(9, 0, 1, "a", "b"), Name(10, 0, 0, "a", "b")])[-1].records == 10
-
-
-def test_a_store_without_a_directory_is_empty(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path / "nowhere")
-    assert store.names() == []
-    store.clear_unfinished()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -295,6 +292,7 @@ def test_a_closed_store_says_so(opener: Opener) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ a server alone
+# nearest items are only asked of a server, of which there is no package to install; the embedded store has tests of its own
 @pytest.mark.skipif(not SERVER, reason="QDRANT_URL names no Qdrant server")
 def test_near_items_by_cosine() -> None:
     prefix = f"test-{uuid4().hex[:8]}-"
@@ -381,99 +379,6 @@ def test_closing_without_a_loop_frees_the_directory(tmp_path: Path) -> None:
 def test_a_store_needs_one_place(wrong: dict[str, str]) -> None:
     with pytest.raises(VectorStoreError):
         VectorStore(**wrong)  # type: ignore[arg-type]
-
-
-# ------------------------------------------------------------------------------------------------ trouble on the way
-class _Answering(BaseHTTPRequestHandler):
-    """Answers every request with one status, after a delay."""
-
-    status, headers_to_send, delay_s = 503, {}, 0.0
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        threading.Event().wait(self.delay_s)
-        self.send_response(self.status)
-        for name, value in self.headers_to_send.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", "2")
-        with suppress(BrokenPipeError, ConnectionResetError):  # a client that gave up is part of a test
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-    do_GET = do_POST = do_PUT = _answer  # noqa: N815  names of the standard library
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
-@asynccontextmanager
-async def answering(status: int, delay_s: float = 0.0, **headers: str) -> AsyncIterator[str]:
-    handler = type("Handler", (_Answering,), {"status": status, "headers_to_send": headers, "delay_s": delay_s})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*(server version|Api key is used|insecure connection|incompatible).*")
-
-
-@pytest.mark.parametrize("prefer_grpc", [False, True])
-def test_a_server_that_is_away_passes_by_itself(prefer_grpc: bool) -> None:
-    async def main() -> None:
-        store = VectorStore(url=f"http://127.0.0.1:{free_port()}", grpc_port=free_port(), prefer_grpc=prefer_grpc, timeout_s=2)
-        with pytest.raises(VectorStoreUnavailable, match=r"preparing the collections in http://127\.0\.0\.1"):
-            await store.ensure(DIM, "test/8")
-        with pytest.raises(VectorStoreUnavailable):
-            await store.near([unit(0)], 3, 2)
-        await store.close()
-
-    run(main())
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "passes"),
-    [(500, {}, True), (503, {}, True), (429, {}, True), (429, {"Retry-After": "7"}, True), (400, {}, False), (403, {}, False)],
-)
-def test_which_answers_pass_by_themselves(status: int, headers: dict[str, str], passes: bool) -> None:
-    async def main() -> None:
-        async with answering(status, **headers) as url:
-            store = VectorStore(url=url, api_key="top-secret")
-            with pytest.raises(VectorStoreError) as caught:
-                await store.counts()
-            await store.close()
-        assert isinstance(caught.value, VectorStoreUnavailable) is passes
-        assert getattr(caught.value, "retry_after_s", 0.0) == float(headers.get("Retry-After", 0))
-        assert "top-secret" not in str(caught.value)
-        assert ("FRESHET_QDRANT_API_KEY" in str(caught.value)) is (status == 403)
-
-    run(main())
-
-
-def test_near_does_not_wait_longer_than_its_deadline() -> None:
-    async def main() -> None:
-        async with answering(200, delay_s=1.0) as url:
-            store = VectorStore(url=url)
-            with pytest.raises(VectorStoreUnavailable, match=r"within 0\.05 s"):
-                await store.near([unit(0)], 3, 0.05)
-            await store.close()
-
-    run(main())
-
-
-def test_a_password_in_the_address_is_never_shown() -> None:
-    assert VectorStore(url="https://user:secret@host.example/path?key=secret").where == "https://host.example:6333"
 
 
 # ------------------------------------------------------------------------------------------------ small parts

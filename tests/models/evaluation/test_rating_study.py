@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,9 @@ from models import Config, Review
 from models.evaluation.rating_errors import Errors, Median
 from models.evaluation.rating_study import BASELINES, Predictors, StudyProtocol, river_baseline, river_biased_mf, study
 from tests.models.streams_of import shop
+from tests.public_data import DATA, needs_data
 
-DATA = Path(os.environ.get("FRESHET_DATA", Path(__file__).resolve().parents[3] / "../shared/data"))
 ML = DATA / "movielens-100k" / "u.data.gz"
-needs_data = pytest.mark.skipif(not ML.is_file(), reason=f"MovieLens 100K is not at {ML} (FRESHET_DATA)")
 
 
 def review(k: int, user: str, item: str, rating: float | None, retracts: str | None = None, text: str = "") -> Review:

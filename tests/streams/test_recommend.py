@@ -1,0 +1,97 @@
+"""A large batch on its way out: lists go out while others are made, one send at a time; the batch ends with the last answer.
+
+The agent is the real one on a real model; Kafka is left out, because what is looked at is when its answers come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from models.events import Interaction, encode
+from streams import clock
+from streams.attribute import Attribute
+from streams.lanes import OutRecord
+from streams.learn import Learner
+from streams.metrics import Metrics
+from streams.recommend import TOGETHER, Recommend
+from streams.settings import Settings
+
+PEOPLE = 5 * TOGETHER
+
+
+class Broker:
+    """Acknowledges after a while; `fails`: the number of the send that does not get through."""
+
+    def __init__(self, answers_after_s: float, fails: int = -1) -> None:
+        self.answers_after_s, self.fails = answers_after_s, fails
+        self.sends: list[list[bytes | None]] = []
+        self.acknowledged = self.under_way = self.most_under_way = 0
+
+    async def produce(self, topic: str, records: Sequence[OutRecord]) -> None:
+        assert topic == "recommendations"
+        number = len(self.sends)
+        self.sends.append([key for _, key, *_ in records])
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(self.answers_after_s)
+        self.under_way -= 1
+        if number == self.fails:
+            raise ConnectionError("no answer")
+        self.acknowledged += len(records)
+
+    async def reached(self, topic: str, partition: int, offset: int) -> None:
+        """The log is folded."""
+
+    def position(self, topic: str, partition: int) -> int:
+        return PEOPLE
+
+
+def batch_of(broker: Broker) -> tuple[Recommend, list[ConsumerRecord], Metrics]:
+    """An agent, and a click of each of many people that its model has learned."""
+    settings, metrics = Settings.load({}), Metrics()
+    learner = Learner(settings, metrics)
+    records = []
+    for k in range(PEOPLE):
+        line = Interaction(kind="click", event_id=f"e{k}", user_id=f"u{k}", item_id=f"i{k % 7}", timestamp_ms=1 + k)
+        value = encode(line)
+        records.append(
+            ConsumerRecord("interactions", 0, k, clock.now_ms(), 0, b"u", value, None, 1, len(value), ())
+        )  # fmt: skip
+    learner.interactions(0, records)
+    attribute = Attribute(settings, metrics, learner, broker.produce)
+    return Recommend(settings, metrics, learner, attribute, broker, broker.produce), records, metrics
+
+
+@pytest.mark.parametrize("answers_after_s", [0.0, 0.02, 0.3])
+def test_lists_go_out_while_others_are_made(answers_after_s: float) -> None:
+    broker = Broker(answers_after_s)
+    agent, records, metrics = batch_of(broker)
+    asyncio.run(agent.handle(records))
+    keys = [key for send in broker.sends for key in send]
+    assert sorted(keys, key=str) == sorted((f"u{k}".encode() for k in range(PEOPLE)), key=str), "each once"
+    assert broker.acknowledged == PEOPLE, "and the batch ended after the last answer"
+    assert len(broker.sends) > 1
+    assert len(broker.sends[0]) <= TOGETHER, "the first did not wait for the last"
+    assert broker.most_under_way == 1
+    assert metrics.freshness._sum.get() >= 0
+    assert sum(sample.value for sample in metrics.freshness.collect()[0].samples if sample.name.endswith("_count")) == PEOPLE
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_send_that_fails_fails_the_batch_and_nothing_goes_out_after_it(fails: int) -> None:
+    broker = Broker(0.02, fails)
+    agent, records, _ = batch_of(broker)
+
+    async def play() -> int:
+        with pytest.raises(ConnectionError):
+            await agent.handle(records)
+        sent = len(broker.sends)
+        await asyncio.sleep(0.2)
+        assert broker.under_way == 0
+        return sent
+
+    assert asyncio.run(play()) == len(broker.sends) == fails + 1
