@@ -182,3 +182,16 @@ def test_where_it_is_worse_than_a_source_that_source_ranks_alone() -> None:
     assert shares[1].sum() == 0.0
     assert math.isclose(shares[0].sum(), 1.0)
     assert union.items[int(shares[0].argmax())] == max(sources[0].scores, key=sources[0].scores.__getitem__)
+
+
+@pytest.mark.parametrize(("below", "falls_back"), [(-1.0, False), (0.0, False), (0.9, False), (1.1, True)])
+def test_it_falls_back_only_where_it_is_clearly_below_the_best_source(below: float, falls_back: bool) -> None:
+    """`below`: how far the learned ranking is below the best source, in parts of the margin of two standard errors."""
+    config = Config()
+    side = Learned(config, [Told(), Told()]).new
+    side.tested = config.fusion_memory
+    margin = 2.0 * math.sqrt(0.3 / config.fusion_memory)
+    side.gains[:] = 0.1, 0.3, 0.3 - below * margin
+    assert side.fallback() == (1 if falls_back else None)
+    side.tested -= 1
+    assert side.fallback() is None, "too early to say"

@@ -8,6 +8,7 @@ from models.sources.neighbours import LONG, SETTINGS
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
 from tests.models.state import scores
+from tests.models.streams_of import Change, interleaved, shop
 
 
 class TestNeighbours(SourceContract):
@@ -46,3 +47,21 @@ def test_by_hand() -> None:
     assert list(found) == ["b", "c"]
     assert math.isclose(found["b"], near * math.exp(-1 / 2))
     assert math.isclose(found["c"], near * math.exp(-1 / 2) / 2)
+
+
+def test_scores_are_the_same_to_the_last_bit_however_the_log_interleaved() -> None:
+    """Sums of the same numbers in another order differ in their last bits: peers are always added up in the order of their keys."""
+    by_user: dict[str, list[Change]] = defaultdict(list)
+    for event in shop(4, users=60, items=25, events=900):
+        by_user[event.user_id].append(event)
+    models = []
+    for seed in range(3):
+        model = Recommender(Config(sources=("user_cf", "neighbours"), fusion="rrf"))
+        for event in interleaved(by_user, seed):
+            model.learn(event)
+        models.append(model)
+    for user in sorted(by_user)[:30]:
+        for source in ("user_cf", *TestNeighbours.sources):
+            first, *others = (scores(model, source, user) for model in models)
+            assert first
+            assert all(found == first for found in others)
