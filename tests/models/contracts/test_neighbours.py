@@ -50,7 +50,7 @@ def test_by_hand() -> None:
 
 
 def test_scores_are_the_same_to_the_last_bit_however_the_log_interleaved() -> None:
-    """Sums of the same numbers in another order differ in their last bits: peers are always added up in the order of their keys."""
+    """Sums made in another order differ in their last bits: peers are always added up in the order of their keys."""
     by_user: dict[str, list[Change]] = defaultdict(list)
     for event in shop(4, users=60, items=25, events=900):
         by_user[event.user_id].append(event)
