@@ -57,12 +57,9 @@ def _in_processes(
                     yield waiting.pop(future), future.result()
                 progress(sum(parts) / _WHOLE)
         except BaseException:  # a failure, Ctrl-C, or nobody wants the rest: what is under way may take long
-            pool.shutdown(wait=False, cancel_futures=True)
-            left = set(multiprocessing.active_children()) - others
-            for process in left:
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
-            for process in left:
-                process.join()
+            pool.shutdown(cancel_futures=True)  # the pool's own thread waits for its processes: two who wait disturb each other
             raise
 
 

@@ -91,6 +91,15 @@ def said(one: Process) -> str:
     return one.log().rsplit("INFO", 1)[1].split("weights ", 1)[1].strip()
 
 
+def same_to_the_last_bit(workers: list[Process]) -> None:
+    """The trainer stops first: what it has learned since it published last is published then, and the other one has it, too."""
+    trainer = trainer_of(workers)
+    (follower,) = (one for one in workers if one is not trainer)
+    words = said(trainer)
+    until(lambda: f" after {steps(follower):.0f} steps" in words, "the other one has the last words")
+    assert said(follower) == words
+
+
 def two_trained(river: Flow, first: Process, second: Process) -> tuple[Process, Process]:
     """Both at work, with the same trained weights: who trains, and who does not."""
     first.start()
@@ -125,9 +134,7 @@ def test_one_trains_for_all_and_any_of_them_may_die(river: Flow, workers: list[P
     assert third.metric("freshet_folded_total") > 0
     until(lambda: steps(third) == before, "a worker that starts with nothing has the trained weights")
     trained(river, [other, third])
-    follower = third if trainer_of([other, third]) is other else other
-    words = said(follower)
-    assert said(other if follower is third else third) == words, "the same weights to the last bit"
+    same_to_the_last_bit([other, third])
 
 
 @pytest.mark.timeout(300)
@@ -142,6 +149,4 @@ def test_a_trainer_that_froze_leaves_the_weights_of_its_successor(river: Flow, w
     until(lambda: frozen.metric("freshet_weights_trainer") == 0.0 or trainer_of([first, second]) is frozen, "it has noticed")
     ready(first, second)
     assert trained(river, [first, second]) > before, "nothing of what the other one has learned is lost"
-    trainer = trainer_of([first, second])
-    words = said(second if trainer is first else first)
-    assert said(trainer) == words
+    same_to_the_last_bit([first, second])
