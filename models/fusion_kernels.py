@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from models.contexts import SHARED
-from models.kernel import gradient_kernel, kernel
+from models.kernel import kernel, loose_kernel
 from models.rows import Array
 
 PER_SOURCE: Final = 4
@@ -117,7 +117,7 @@ def learn_steadily(
         _adapt(weights[row], squares[row], g, rate)
 
 
-@gradient_kernel
+@loose_kernel
 def _gradient(features: Array, count: int, taken: int, p: Array) -> Array:
     """d log p(taken) / dw."""
     g = np.empty(features.shape[0])

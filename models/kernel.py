@@ -28,9 +28,9 @@ def inlined(function: _F) -> _F:
     return cast(_F, _compiled(function, inline="always"))
 
 
-def gradient_kernel(function: _F) -> _F:
-    """As `kernel`, but sums may be re-associated (eight additions at a time). For what is learned by gradient steps and so no
-    part of the exact state, and for nothing else."""
+def loose_kernel(function: _F) -> _F:
+    """As `kernel`, but sums may be re-associated (eight additions at a time). For what is no part of the exact state, that is for
+    what is learned by gradient steps and for comparing vectors (where a library would add up in an order of its own, too)."""
     return cast(_F, _compiled(function, fastmath={"reassoc", "contract", "nsz"}))
 
 
@@ -54,7 +54,7 @@ def _stamp() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         source = path.read_bytes()
-        if any(b"\n@" + name in source for name in (b"kernel", b"inlined", b"gradient_kernel")):
+        if any(b"\n@" + name in source for name in (b"kernel", b"inlined", b"loose_kernel")):
             digest.update(source)
     return digest.hexdigest()
 

@@ -9,6 +9,7 @@ Users are known by id here: reviews are embedded elsewhere, and may come before 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
@@ -16,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
+from models.cosines import along
 from models.events import ReviewVector
 from models.history import History, Step
 from models.interning import key64
-from models.kept import Kept
+from models.kept import Kept, Value
 from models.rows import grown
 
 UNASKED: Final = -2
@@ -42,6 +44,7 @@ class Reviewers(Kept):
         "model", "dim", "scale", "texts", "total", "vectors", "keys", "owners", "rows", "next_row", "places", "ids", "free",
         "sums", "counts", "means", "squared", "place_of", "user_at", "displaced",
     )  # fmt: skip
+    scratch = ("_newest",)
 
     def __init__(self, config: Config, history: History) -> None:
         self.bound, self.history = config.max_review_vectors, history
@@ -70,6 +73,7 @@ class Reviewers(Kept):
         """|mean|^2 per place."""
         self.place_of: npt.NDArray[np.int32] = np.full(16, UNASKED, np.int32)
         self.user_at: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self._newest: dict[int, npt.NDArray[np.int64]] = {}
 
     # -------------------------------------------------------------------------------------------- the hooks of a follower
     def ensure(self, users: int, items: int) -> None:
@@ -198,6 +202,7 @@ class Reviewers(Kept):
         self.counts[place] += sign
         self.total += sign * vector.astype(np.int64)
         self.texts += sign
+        self._newest = {}
         mean = self.sums[place] / (self.scale * max(1, int(self.counts[place])))
         self.means[place] = mean
         self.squared[place] = float(mean @ mean)
@@ -237,17 +242,26 @@ class Reviewers(Kept):
         length = float(np.sqrt(own @ own))
         if length < 1e-6:
             return None
-        if len(self.places) <= most:
-            places = np.arange(len(self.ids))
-            block = self.means[: len(self.ids)]
-        else:
-            places = np.fromiter(islice(reversed(self.places.values()), most), np.int64)
-            block = self.means[places]
-        dots = (block @ np.stack((own / length, common), axis=1)).astype(np.float64)
-        lengths = np.sqrt(np.maximum(self.squared[places] - 2.0 * dots[:, 1] + float(common @ common), 1e-12))
-        alike = (dots[:, 0] - float(common @ own) / length) / lengths
+        places = self._last(most)
+        alike = np.empty(len(places))
+        along(self.means, self.squared, places, own / np.float32(length), common, alike)
         alike[self.counts[places] == 0] = 0.0
         return places, alike
+
+    def _last(self, most: int) -> npt.NDArray[np.int64]:
+        """Places of the `most` users who were the last to say something (all places where there are no more of them)."""
+        places = self._newest.get(most)
+        if places is None:
+            if len(self.places) <= most:
+                places = np.arange(len(self.ids))
+            else:
+                places = np.fromiter(islice(reversed(self.places.values()), most), np.int64)
+            self._newest = {most: places}
+        return places
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        super().restore(saved)
+        self._newest = {}
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""

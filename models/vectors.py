@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from models.config import Config
 from models.events import ItemVector
-from models.kept import Kept
+from models.kept import Kept, Value
 from models.rows import grown
 
 FIXED = 1 << 30
@@ -25,6 +26,7 @@ class Vectors(Kept):
     kept = (
         "model", "dim", "count", "version", "evicted", "matrix", "item_of", "row_of", "total", "snippets", "recent",
     )  # fmt: skip
+    scratch = ("_mean", "_newest")
 
     def __init__(self, config: Config) -> None:
         self.bound = config.max_vectors
@@ -41,6 +43,8 @@ class Vectors(Kept):
         self.snippets: dict[int, str] = {}
         self.recent: dict[int, None] = {}
         """Items by the time of their last change, the newest last."""
+        self._mean: npt.NDArray[np.float32] | None = None
+        self._newest: dict[int, npt.NDArray[np.int64]] = {}
 
     def put(self, item: int, entry: ItemVector) -> bool:
         """Take in the newest vector of an item; an empty one removes it. True if something changed.
@@ -77,7 +81,7 @@ class Vectors(Kept):
             self.snippets.pop(item, None)
         self.recent.pop(item, None)
         self.recent[item] = None
-        self.version += 1
+        self._changed()
         return True
 
     def drop(self, item: int) -> bool:
@@ -95,7 +99,7 @@ class Vectors(Kept):
         self.count = last
         del self.recent[item]
         self.snippets.pop(item, None)
-        self.version += 1
+        self._changed()
         return True
 
     def rows_of(self, items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
@@ -104,16 +108,36 @@ class Vectors(Kept):
         return np.where(inside, self.row_of[np.where(inside, items, 0)], -1).astype(np.int64)
 
     def newest(self, count: int) -> npt.NDArray[np.int64]:
-        """The `count` items whose vectors changed last."""
-        return np.fromiter(islice(reversed(self.recent), count), np.int64)
+        """Rows of the `count` items whose vectors changed last (all, in no order, where there are no more); to be read only."""
+        rows = self._newest.get(count)
+        if rows is None:
+            if self.count <= count:
+                rows = np.arange(self.count)
+            else:
+                rows = self.row_of[np.fromiter(islice(reversed(self.recent), count), np.int64)].astype(np.int64)
+            self._newest = {count: rows}
+        return rows
 
     def has(self, item: int) -> bool:
         """Whether the item has a vector."""
         return item < len(self.row_of) and self.row_of[item] >= 0
 
     def mean(self) -> npt.NDArray[np.float32]:
-        """Mean of all vectors, (dim,): what every text has in common."""
-        return (self.total / (FIXED * max(1, self.count))).astype(np.float32)
+        """Mean of all vectors, (dim,): what every text has in common. To be read only."""
+        if self._mean is None:
+            self._mean = (self.total / (FIXED * max(1, self.count))).astype(np.float32)
+        return self._mean
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        super().restore(saved)
+        self._forget_derived()
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._forget_derived()
+
+    def _forget_derived(self) -> None:
+        self._mean, self._newest = None, {}
 
     def _vector(self, entry: ItemVector) -> npt.NDArray[np.float32]:
         if self.model is not None and entry.model != self.model:

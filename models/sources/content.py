@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, blank, choose, clear
 
 _MOST = 64
 """Categories looked at per request, the strongest: a user of many interests must not cost a walk through the catalogue."""
@@ -71,7 +71,12 @@ def _find(
     """Candidates from the newest items of the given categories."""
     clear(met, touched, count)
     n = 0
-    m = 0
+    held = 0
+    most = 0
+    for x in range(len(categories)):
+        most += newest_rows[categories[x]].size
+    found = np.empty(most, np.int32)
+    values = np.empty(most)
     for x in range(len(categories)):
         start = newest_rows[categories[x]].start
         for c in range(start, start + newest_rows[categories[x]].size):
@@ -81,10 +86,38 @@ def _find(
                 touched[n] = i
                 n += 1
                 if allowed(i, open_items, seen, stamp):
-                    m = push(items, scores, keys, m, k, i, _score(of_item, of_rows, affinity, i))
+                    found[held] = i
+                    values[held] = _score(of_item, of_rows, affinity, i)
+                    held += 1
     count[0] = n
-    settle(items, scores, keys, m)
-    return m
+    return int(choose(values[:held], found[:held], keys, k, items, scores))
+
+
+@kernel
+def _weigh(of_item: Array, of_rows: Array, affinity: Array, keys: Array, items: Array, fraction: Array, because: Array) -> None:
+    """The strongest categories of each item, the first by key of equals, as parts of all that speaks for it."""
+    blank(fraction, because)
+    for x in range(len(items)):
+        start = of_rows[items[x]].start
+        total = 0.0
+        for c in range(start, start + of_rows[items[x]].size):
+            category = of_item[c]
+            total += affinity[category]
+            e = fraction.shape[1]
+            while e > 0 and _before(affinity[category], keys[category], fraction[x, e - 1], because[x, e - 1], keys):
+                if e < fraction.shape[1]:
+                    fraction[x, e], because[x, e] = fraction[x, e - 1], because[x, e - 1]
+                e -= 1
+            if e < fraction.shape[1]:
+                fraction[x, e], because[x, e] = affinity[category], category
+        for e in range(fraction.shape[1]):
+            fraction[x, e] = fraction[x, e] / total if total > 0.0 else 0.0
+
+
+@kernel
+def _before(affinity: float, key: int, other: float, place: int, keys: Array) -> bool:
+    """Whether a category stands before the one at `place` (-1: none)."""
+    return place < 0 or affinity > other or (affinity == other and key < keys[place])
 
 
 class Content(Source):
@@ -133,13 +166,8 @@ class Content(Source):
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """The strongest categories of each item."""
-        pieces = self.config.reasons_per_source
-        fraction = np.zeros((len(items), pieces))
-        names: list[list[str | None]] = []
-        for x, item in enumerate(items.tolist()):
-            categories = self.catalogue.of_item.row(item)
-            parts = self._affinity.score[categories]
-            order = np.lexsort((self.catalogue.categories.keys[categories], -parts))[:pieces]
-            fraction[x, : len(order)] = parts[order] / max(parts.sum(), 1e-300)
-            names.append([self.catalogue.categories.name(int(c)) for c in categories[order]])
+        fraction, because = self.pieces(len(items))
+        categories, of_item = self.catalogue.categories, self.catalogue.of_item
+        _weigh(of_item.data, of_item.rows, self._affinity.score, categories.keys, items, fraction, because)
+        names = [[None if c < 0 else categories.name(c) for c in row] for row in because.tolist()]
         return Grounds("category", fraction, text=names)

@@ -1,6 +1,6 @@
 """Kernels of the next-item embedding. All numbers are float32.
 
-Sums may be re-associated here, as nowhere else in the model (see `gradient_kernel`).
+Sums may be re-associated here, as nowhere else in the model (see `loose_kernel`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import gradient_kernel
+from models.kernel import loose_kernel
 from models.rows import Array
 from models.sources.choosing import blank
 
@@ -20,7 +20,7 @@ NEXT, RECENT, TAUGHT = 0, 1, 2
 """Places in `counters`, see `taught`."""
 
 
-@gradient_kernel
+@loose_kernel
 def draw(state: Array, bound: int) -> int:
     """A number below `bound` from the generator in `state[0]` (xorshift64*, Vigna 2016)."""
     x = state[0]
@@ -31,7 +31,7 @@ def draw(state: Array, bound: int) -> int:
     return int(np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33)) % bound)
 
 
-@gradient_kernel
+@loose_kernel
 def born(into: Array, out: Array, bias: Array, item: int, seed: Array) -> None:
     """First vectors of an item: uniform noise of standard deviation 0.1 and 0.05."""
     for a in range(into.shape[1]):
@@ -40,7 +40,7 @@ def born(into: Array, out: Array, bias: Array, item: int, seed: Array) -> None:
     bias[item] = 0
 
 
-@gradient_kernel
+@loose_kernel
 def context_of(into: Array, profile: Array, end: int, items: int, decay: float, alive: Array, context: Array) -> float:
     """Mean of the input vectors of the `items` profile entries before `end`, the newest first, each weighing `decay` of the next
     newer one. Returns the sum of the weights, 0 if there is no such vector."""
@@ -60,7 +60,7 @@ def context_of(into: Array, profile: Array, end: int, items: int, decay: float, 
     return float(total)
 
 
-@gradient_kernel
+@loose_kernel
 def step(
     into: Array, out: Array, bias: Array, alive: Array, profile: Array, place: int, items: int, decay: float,
     rate: float, shrink: float, negatives: int, random: Array, pool: Array, scratch: Array, ids: Array, score: Array,
@@ -116,7 +116,7 @@ def step(
         weight *= np.float32(decay)
 
 
-@gradient_kernel
+@loose_kernel
 def place_of(profile: Array, item: int) -> int:
     """Where the item stands in a profile, or -1."""
     for x in range(len(profile) - 1, -1, -1):
@@ -125,7 +125,7 @@ def place_of(profile: Array, item: int) -> int:
     return -1
 
 
-@gradient_kernel
+@loose_kernel
 def taught(
     into: Array, out: Array, bias: Array, alive: Array, data: Array, rows: Array, user: int, item: int, keys: Array,
     past: Array, most_past: int, recent: Array, recent_place: Array, counters: Array, random: Array, scratch: Array,
@@ -181,7 +181,7 @@ def taught(
         )
 
 
-@gradient_kernel
+@loose_kernel
 def affinities(out: Array, bias: Array, context: Array, items: Array, result: Array) -> None:
     """bias_i + context . out_i for each of `items`."""
     for x in range(len(items)):
@@ -192,7 +192,7 @@ def affinities(out: Array, bias: Array, context: Array, items: Array, result: Ar
         result[x] = s
 
 
-@gradient_kernel
+@loose_kernel
 def pulls(
     into: Array, out: Array, alive: Array, profile: Array, items: int, decay: float, wanted: Array,
     fraction: Array, because: Array,

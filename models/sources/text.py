@@ -12,23 +12,28 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from models.cosines import UNIT, along, nearest
 from models.kernel import kernel
 from models.rows import Array
-from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, push, settle, whole
+from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, choose, whole
 from models.taste import taste
 from models.vectors import Vectors
 
 
 @kernel
 def _select(
-    candidates: Array, cosine: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array
+    item_of: Array, candidates: Array, cosine: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
 ) -> int:  # fmt: skip
-    m = 0
+    """The best `k` of the candidates that may be recommended and lie on the same side as the taste."""
+    n = 0
+    held = np.empty(len(candidates), np.int32)
+    values = np.empty(len(candidates))
     for x in range(len(candidates)):
-        if cosine[x] > 0.0 and allowed(candidates[x], open_items, seen, stamp):
-            m = push(items, scores, keys, m, k, candidates[x], cosine[x])
-    settle(items, scores, keys, m)
-    return m
+        held[n] = item_of[candidates[x]]
+        values[n] = cosine[x]
+        n += cosine[x] > 0.0 and allowed(held[n], open_items, seen, stamp)
+    return int(choose(values[:n], held[:n], keys, k, items, scores))
 
 
 class Text(Source):
@@ -47,12 +52,14 @@ class Text(Source):
         self._taste = taste(query.profile, self.vectors, self.config.text_items, self.config.text_decay)
         if self._taste is None:
             return 0
-        rows = self._near_rows(query.near) if query.near is not None else self._newest_rows()
+        near = query.near
+        rows = self._near_rows(near) if near is not None else self.vectors.newest(self.config.text_scan)
         if not len(rows):
             return 0
-        cosine = centred_cosine(self.vectors, rows, self._taste)
+        cosine = np.empty(len(rows))
+        along(self.vectors.matrix, UNIT, rows, self._taste, self.vectors.mean(), cosine)
         return _select(
-            self.vectors.item_of[rows], cosine, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
+            self.vectors.item_of, rows, cosine, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
             found.items, found.scores,
         )  # fmt: skip
 
@@ -62,28 +69,22 @@ class Text(Source):
         items = {self.history.items.get(item_id) for item_id, _ in near}
         return np.array([self.vectors.row_of[i] for i in items if i >= 0 and self.vectors.has(i)], np.int64)
 
-    def _newest_rows(self) -> npt.NDArray[np.int64]:
-        if self.vectors.count <= self.config.text_scan:
-            return np.arange(self.vectors.count)
-        return self.vectors.row_of[self.vectors.newest(self.config.text_scan)].astype(np.int64)
-
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         out[:] = 0.0
         if self._taste is None:
             return
-        rows = self.vectors.rows_of(items)
-        has = np.flatnonzero(rows >= 0)
-        out[has] = np.maximum(centred_cosine(self.vectors, rows[has], self._taste), 0.0)
+        along(self.vectors.matrix, UNIT, self.vectors.rows_of(items), self._taste, self.vectors.mean(), out)
+        np.maximum(out, 0.0, out=out)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """For each item, the item of the profile whose text is nearest, and what was said about the recommended one."""
         newest = query.profile["item"][-self.config.text_items :]
-        own = newest[self.vectors.rows_of(newest) >= 0]
-        rows = self.vectors.rows_of
-        cosine = centred_units(self.vectors, rows(items)) @ centred_units(self.vectors, rows(own)).T
-        nearest = own[np.argmax(cosine, axis=1)].astype(np.int32)
-        said: list[list[str | None]] = [[self.vectors.snippets.get(int(i))] for i in items]
-        return Grounds("said_alike", whole(len(items)), item=nearest.reshape(-1, 1), text=said)
+        rows = self.vectors.rows_of(newest)
+        own, owns = newest[rows >= 0], rows[rows >= 0]
+        because = np.empty((len(items), 1), np.int32)
+        nearest(self.vectors.matrix, self.vectors.rows_of(items), owns, own, self.vectors.mean(), because)
+        said: list[list[str | None]] = [[self.vectors.snippets.get(i)] for i in items.tolist()]
+        return Grounds("said_alike", whole(len(items)), item=because, text=said)
 
 
 def centred_units(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -95,17 +96,3 @@ def centred_units(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[
     norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))
     unit: npt.NDArray[np.float32] = centred / np.maximum(norms, 1e-6)[:, None]
     return unit
-
-
-def centred_cosine(
-    vectors: Vectors, rows: npt.NDArray[np.int64], direction: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Cosine of (v - mean) and a unit vector for the vectors at `rows`: (len(rows),). By |v - mean|^2 = 1 - 2 v.mean + |mean|^2
-    the matrix is read once and not copied."""
-    mean = vectors.mean()
-    block = vectors.matrix[: vectors.count] if len(rows) == vectors.count else vectors.matrix[rows]
-    dots = (block @ np.stack((direction, mean), axis=1)).astype(np.float64)
-    if len(rows) == vectors.count:
-        dots = dots[rows]
-    norms = np.sqrt(np.maximum(1.0 - 2.0 * dots[:, 1] + float(mean @ mean), 0.0))
-    return np.where(norms > 1e-6, (dots[:, 0] - float(mean @ direction)) / np.maximum(norms, 1e-6), 0.0)

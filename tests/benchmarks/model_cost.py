@@ -18,13 +18,14 @@ from typing import Final
 
 import numpy as np
 
-from models import Click, Recommender
+from models import Click, Item, ItemVector, Recommender, ReviewVector
 from models.warm import warm_up
 
 Row = tuple[str, str, str]
 LENGTH: Final = 20
 LISTS: Final = 2_000
 TRAINED: Final = 1_000
+DIM: Final = 384
 _BEGIN_MS: Final = 1_700_000_000_000
 _STEP_MS: Final = 100
 _CHUNK: Final = 100_000
@@ -87,8 +88,28 @@ def library(events: int) -> Iterator[Row]:
             model.learn(click, train=train)
         yield what, f"{(time.process_time() - begin) / len(some) * 1e6:.0f} us", f"{len(some):,} clicks, mean"
     chosen = random.Random(2).sample(range(events), min(LISTS, events))
-    p50, p99 = _timed_lists(model, [clicks[k].user_id for k in chosen])
+    users = [clicks[k].user_id for k in chosen]
+    p50, p99 = _timed_lists(model, users)
     yield f"a list of {LENGTH} with reasons, p50 / p99", f"{p50:.0f} / {p99:.0f} us", f"{len(chosen):,} lists, 2,000 items"
+    _describe(model, 2000, users)
+    _timed_lists(model, users[:100])
+    p50, p99 = _timed_lists(model, users)
+    yield "the same, catalogue and texts known", f"{p50:.0f} / {p99:.0f} us", f"{DIM} numbers an item, and a review each"
+
+
+def _describe(model: Recommender, items: int, users: list[str]) -> None:
+    """What a catalogue and an encoder say: three categories an item, item vectors of 40 subjects, and a review of each user."""
+    rng = np.random.default_rng(3)
+    subjects = rng.normal(size=(40, DIM)) + 0.5
+
+    def said(subject: int) -> bytes:
+        return (subjects[subject % 40] + rng.normal(size=DIM)).astype("<f4").tobytes()
+
+    for k in range(items):
+        model.learn(Item(item_id=f"i{k}", categories=[f"a{k % 7}", f"b{k % 40}", f"c{k % 300}"]))
+        model.learn(ItemVector(item_id=f"i{k}", vector=said(k), texts=1, model="bench", snippet="as good as it says"))
+    for k, user in enumerate(users):
+        model.learn(ReviewVector(event_id=f"r{k}", user_id=user, vector=said(k), model="bench", timestamp_ms=_BEGIN_MS))
 
 
 def start() -> Iterator[Row]:

@@ -98,4 +98,4 @@ def test_at_the_bound_the_longest_unchanged_leaves() -> None:
     assert not vectors.has(1)
     assert vectors.has(0)
     assert vectors.sizes()["vectors"] == (16, 16)
-    assert {int(i) for i in vectors.newest(2)} == {99, 0}
+    assert {int(vectors.item_of[row]) for row in vectors.newest(2)} == {99, 0}

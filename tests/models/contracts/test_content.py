@@ -4,6 +4,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 
+import numpy as np
+import pytest
+
 from models import Click, Config, Item, Recommender
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
@@ -63,3 +66,26 @@ def test_a_category_remembers_its_newest_items() -> None:
         model.learn(Item(item_id=f"i{k}", categories=["books"]))
     model.learn(Item(item_id="dune", categories=["books"]))
     assert set(scores(model, "content", "ada")) == {f"i{k}" for k in range(25, 40)}
+
+
+def test_the_strongest_categories_are_named_the_first_by_key_of_equals() -> None:
+    model = Recommender()
+    for k in range(3):
+        model.learn(Item(item_id=f"b{k}", categories=["books"]))
+    model.learn(Item(item_id="dune", categories=["rare", "books", "films", "plays", "songs"]))
+    model.learn(Item(item_id="novel", categories=["songs", "plays", "books", "films", "rare"]))
+    model.learn(Click(event_id="e0", user_id="ada", item_id="b0", timestamp_ms=1))
+    model.learn(Click(event_id="e1", user_id="ada", item_id="dune", timestamp_ms=2))
+    (source,) = (one for one in model.sources if one.name == "content")
+    query = model.asking.query("ada", 5)
+    model.asking.candidates(query, complete=False)
+    grounds = source.evidence(query, np.array([model.history.items.get("novel"), model.history.items.get("b1")], np.int32))
+    assert isinstance(grounds.text, list)
+    affinity, keys = source._affinity.score, model.catalogue.categories.keys  # type: ignore[attr-defined]
+    named = {name: model.catalogue.categories.get(name) for name in ("books", "films", "plays", "songs", "rare")}
+    order = sorted(named, key=lambda name: (-affinity[named[name]], keys[named[name]]))
+    assert affinity[named["films"]] == affinity[named["songs"]] > 0.0, "some are equal"
+    assert grounds.text == [order[:2], ["books", None]]
+    total = sum(affinity[place] for place in named.values())
+    assert grounds.fraction[0] == pytest.approx([affinity[named[name]] / total for name in order[:2]])
+    assert grounds.fraction[1].tolist() == [1.0, 0.0]
