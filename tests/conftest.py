@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streams import topics
 from streams.connection import Connection
@@ -14,12 +15,16 @@ from streams.embedded_kafka import EmbeddedKafka
 
 _numbers = itertools.count(1)
 
+# property tests run on shared, noisy machines: slowness is not a failure here
+settings.register_profile("freshet", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.load_profile("freshet")
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """A running broker, shared: leave it running."""
     data: Path = tmp_path_factory.mktemp("kafka")
-    broker = EmbeddedKafka(data=data).start()
+    broker = EmbeddedKafka(data=data, timeout=180).start()
     yield broker
     broker.close()
 

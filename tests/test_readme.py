@@ -47,7 +47,7 @@ def test_every_make_target_and_file_it_names_exists():
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_steps_run_one_after_the_other(tmp_path: Path):
     """The block of commands as it stands, on a port and in a folder of our own."""
     (steps,) = [block for block in blocks("sh") if "freshet kafka" in block]
@@ -68,13 +68,13 @@ def test_the_steps_run_one_after_the_other(tmp_path: Path):
                 _await_started(line, environment)
             else:
                 words = shlex.split(line)
-                done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+                done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
                 assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
                 output += done.stdout
     finally:
         for process in reversed(background):
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            process.wait(180)
     assert all(name in output for name in ALL), "freshet topics lists them"
     assert "sent" in output
     assert [process.returncode for process in background] == [0, 0]

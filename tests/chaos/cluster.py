@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ class Cluster:
         self.connection, self.directory = connection, directory
         self.source, self.target = f"{name}-source", f"{name}-target"
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._begins: dict[int, int] = {}  # where in its log a worker's present life begins
         self._feeding: threading.Thread | None = None
         self._failed: list[BaseException] = []
         self._enough = threading.Event()
@@ -68,6 +70,7 @@ class Cluster:
         static = {"INSTANCE": f"w{number}"} if "STATIC" in self.environment else {}
         own = {"NUMBER": str(number), "DIRECTORY": str(self.directory / f"data-{number}"), **static, **environment}
         with self.log(number).open("ab") as log:
+            self._begins[number] = log.tell()
             self.workers[number] = subprocess.Popen(
                 [sys.executable, "-u", "-m", "tests.chaos.copy_worker", "worker", "--without-web", "-l", "info"],
                 env={**os.environ, **self.environment, **own},
@@ -81,7 +84,7 @@ class Cluster:
     def terminate(self, number: int = 0) -> int:
         """A planned stop; the exit code."""
         self.workers[number].send_signal(signal.SIGTERM)
-        return self.workers[number].wait(40)
+        return self.workers[number].wait(PATIENCE_S)
 
     def kill(self, number: int = 0) -> None:
         self.workers[number].kill()
@@ -92,6 +95,13 @@ class Cluster:
         for number, code in self.dead().items():
             assert code == 1, f"worker {number} ended with {code}"
             self.start(number)
+
+    def joined(self, number: int = 0) -> None:
+        """Until the worker has partitions: while it is still importing, a signal to stop just ends it."""
+        end = time.monotonic() + PATIENCE_S
+        while not re.search(rb"\] assigned [1-9]", (said := self.log(number).read_bytes()[self._begins[number] :])):
+            assert time.monotonic() < end, said[-3000:].decode(errors="replace")
+            time.sleep(0.2)
 
     def wait_exit(self, number: int = 0) -> int:
         return self.workers[number].wait(PATIENCE_S)

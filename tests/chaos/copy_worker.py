@@ -40,6 +40,11 @@ def make_app() -> Any:
         datadir=env["DIRECTORY"],
     )
     transport.install(app)
+
+    @app.on_partitions_assigned.connect(weak=False)
+    async def say(_: Any, assigned: Any, **__: Any) -> None:
+        print(f"assigned {len(assigned)}")  # in one piece: Faust makes a line of its log of each
+
     source, target = env["SOURCE"], env["TARGET"]
     broken, slow_s = env.get("BROKEN", ""), float(env.get("SLOW_S", "0"))
 

@@ -23,7 +23,7 @@ from kafka import KafkaProducer
 
 from models.events import Event, encode
 from streams.embedded_kafka import EmbeddedKafka
-from tests.streams.flow import Flow, free_port, until
+from tests.streams.flow import PATIENCE_S, Flow, free_port, settle
 
 LISTS = "ingest,recommend,attribute"
 AGAIN = (1, 70)
@@ -70,10 +70,10 @@ class Process:
         self.wanted = False
         self.signal(signal.SIGKILL)
         if self.process is not None:
-            self.process.wait(30)
+            self.process.wait(PATIENCE_S)
         self.kills += 1
 
-    def stop(self, patience_s: float = 90.0) -> int:
+    def stop(self, patience_s: float = PATIENCE_S) -> int:
         self.wanted = False
         self.signal(signal.SIGTERM)
         assert self.process is not None
@@ -262,17 +262,7 @@ class Storm:
     # -- after it ---------------------------------------------------------------------------------------------------
     def settle(self, patience_s: float) -> None:
         """Everybody is ready and nobody is behind, for some seconds."""
-        quiet = 0
-
-        def still() -> bool:
-            nonlocal quiet
-            self.check()
-            lags = [p.metric("freshet_lag_records") + p.metric("freshet_replica_lag_records") for p in self.processes]
-            ready = [p.metric("freshet_ready") for p in self.processes]
-            quiet = quiet + 1 if not any(lags) and all(one == 1.0 for one in ready) else 0
-            return quiet >= 30
-
-        until(still, "nobody is behind", patience_s)
+        settle(self.river.settings, *(one.port for one in self.processes), patience_s=patience_s, looks=30, check=self.check)
 
     def digests(self) -> list[str]:
         """What each worker says of its state when it stops."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -23,6 +24,13 @@ from streams import topics
 from streams.settings import Settings
 
 PATIENCE_S = 180.0
+TAKES = {
+    "ingest": ("clicks", "purchases", "reviews", "items", "erasures"), "recommend": ("interactions",),
+    "attribute": ("impressions",), "embed": ("item-texts",),
+}  # fmt: skip
+"""Role -> the topics of its agent."""
+FOLDS = ("interactions", "items", "item-vectors", "review-vectors", "recommendations", "weights")
+"""The topics of a replica."""
 
 
 def free_port() -> int:
@@ -44,6 +52,88 @@ def until(ask: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> 
 def digest_in(log: str) -> str:
     """What the worker said of its state when it stopped."""
     return log.rsplit("state digest ", 1)[1].split()[0]
+
+
+class Places(NamedTuple):
+    """How far a process says that it is: its roles, and topic and partition -> the first offset that is not done, or folded."""
+
+    roles: frozenset[str]
+    done: dict[tuple[str, int], int]
+    folded: dict[tuple[str, int], int]
+
+
+def page_of(port: int, path: str) -> str:
+    """What a process on this machine answers; empty where it does not."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+def places(port: int) -> Places | None:
+    """From the status page, all of it at one moment; None where the process is not ready."""
+    head, *tables = re.split(r"\n{2,}", page_of(port, "/statusz"))
+    if "\nREADY" not in head:
+        return None
+    rows: dict[str, dict[tuple[str, int], int]] = {"partitions of the agents": {}, "replica": {}}
+    for table in tables:
+        title, *lines = table.splitlines()
+        found = rows.get(title.split(":")[0])
+        if found is not None:
+            cells = [line.split() for line in lines if line.strip() != "none"]
+            found.update({(topic, int(partition)): int(at) for topic, partition, at, *_ in cells})
+    roles = head.splitlines()[0].split(" ", 2)[2].split(", ")
+    return Places(frozenset(roles), *rows.values())
+
+
+def settle(
+    settings: Settings,
+    *ports: int,
+    patience_s: float = PATIENCE_S,
+    looks: int = 3,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Everything that is in the topics has been done by the processes with these metrics ports, and nothing more comes of it.
+
+    Where the topics end is what the broker says: processes know only of what they have fetched, so the lag that they tell is 0
+    until they see what has just been sent. That the ends are the same before and after asking them makes it one moment. So it
+    must be at so many looks in a row; `check` is called at each.
+    """
+    partitions = range(settings.partitions)
+    names = {settings.topic(topic) for topic in (*FOLDS, *itertools.chain(*TAKES.values()))}
+    kafka = KafkaConsumer(**settings.connection.kafka_python(), enable_auto_commit=False, group_id=None)
+    quiet = 0
+
+    def ends() -> dict[tuple[str, int], int]:
+        asked = [TopicPartition(name, partition) for name in names for partition in partitions]
+        return {(tp.topic, tp.partition): offset for tp, offset in kafka.end_offsets(asked).items()}
+
+    def reached(at: dict[tuple[str, int], int], found: list[Places]) -> bool:
+        done: dict[tuple[str, int], int] = {}
+        for place, offset in itertools.chain.from_iterable(one.done.items() for one in found):
+            done[place] = min(offset, done.get(place, offset))  # two may think that it is theirs
+        for role in frozenset().union(*(one.roles for one in found)):
+            taken = [(settings.topic(topic), partition) for topic in TAKES[role] for partition in partitions]
+            if any(done.get(place, -1) < at[place] for place in taken):
+                return False
+        folds = [(settings.topic(topic), partition) for topic in FOLDS for partition in partitions]
+        replicas = [one.folded for one in found if "recommend" in one.roles]
+        return all(folded.get(place, -1) >= at[place] for folded in replicas for place in folds)
+
+    def still() -> bool:
+        nonlocal quiet
+        check()
+        before, found = ends(), [places(port) for port in ports]
+        ready = [one for one in found if one is not None]
+        calm = len(ready) == len(ports) and reached(before, ready) and ends() == before
+        quiet = quiet + 1 if calm else 0
+        return quiet >= looks
+
+    try:
+        until(still, "everything is done", patience_s)
+    finally:
+        kafka.close()
 
 
 class Flow:
@@ -158,11 +248,7 @@ class Flow:
 
     # -- the SRE --------------------------------------------------------------------------------------------------
     def metrics(self) -> str:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
+        return page_of(self.metrics_port, "/metrics")
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum over all series of that name with these labels; 0 where there is none."""
@@ -177,15 +263,7 @@ class Flow:
 
     def settle(self) -> None:
         """Everything sent is through: no agent and no replica is behind."""
-        quiet = 0
-
-        def still() -> bool:
-            nonlocal quiet
-            behind = self.metric("freshet_lag_records") + self.metric("freshet_replica_lag_records")
-            quiet = quiet + 1 if behind == 0 and self.metric("freshet_ready") == 1.0 else 0
-            return quiet >= 8
-
-        until(still, "the lag is gone")
+        settle(self.settings, self.metrics_port)
 
 
 @contextlib.contextmanager

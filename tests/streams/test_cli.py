@@ -20,7 +20,7 @@ COMMANDS = sorted(command.name or command.callback.__name__ for command in app.r
 def freshet(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FRESHET_")}
     command = [sys.executable, "-m", "streams.cli", *arguments]
-    return subprocess.run(command, env=clean | settings, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=clean | settings, capture_output=True, text=True, timeout=240)
 
 
 def test_the_commands_are_those_the_pages_speak_of():

@@ -127,10 +127,19 @@ def test_following_without_a_past_begins_now(connection: Connection, make_topic:
     topic = make_topic(partitions=1)
     send(connection, topic, dead_letter(record(b"old", partition=0), "clicks", REFUSAL, 1))
     letters: Any = iter_dead_letters(connection, topic, follow=True, limit=0)
-    later = threading.Timer(2.0, send, (connection, topic, dead_letter(record(b"new", partition=0), "clicks", REFUSAL, 1)))
+    seen = threading.Event()
+
+    def speak() -> None:
+        while not seen.wait(1.0):  # again and again: when the follower begins to listen is not known
+            send(connection, topic, dead_letter(record(b"new", partition=0), "clicks", REFUSAL, 1))
+
+    later = threading.Thread(target=speak)
     later.start()
-    assert next(letters).value == b"new"
-    later.join()
+    try:
+        assert next(letters).value == b"new"
+    finally:
+        seen.set()
+        later.join()
     letters.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
@@ -22,6 +23,8 @@ from tests.streams.test_demo import (
     alive,
     until,
 )
+
+pytestmark = pytest.mark.timeout(900)
 
 
 class Process:
@@ -55,9 +58,10 @@ class Process:
     def child(self, name: str) -> int:
         """The pid of a child by its command."""
         for stat in Path("/proc").glob("[0-9]*/cmdline"):
-            words = stat.read_bytes().split(b"\0")
-            if name.encode() in words and b"streams.cli" in words and _parent(int(stat.parent.name)) == self.process.pid:
-                return int(stat.parent.name)
+            with contextlib.suppress(OSError):  # processes of others end while we look
+                words = stat.read_bytes().split(b"\0")
+                if name.encode() in words and b"streams.cli" in words and _parent(int(stat.parent.name)) == self.process.pid:
+                    return int(stat.parent.name)
         raise AssertionError(f"no {name}")
 
 

@@ -28,7 +28,7 @@ from streams.snapshots import directory
 from streams.text_encoder import create_encoder
 from streams.text_points import ReviewPoint, item_point_id
 from streams.vector_store import VectorStore
-from tests.streams.flow import Flow, digest_in, flow, until
+from tests.streams.flow import PATIENCE_S, Flow, digest_in, flow, until
 
 _numbers = itertools.count(1)
 
@@ -55,7 +55,7 @@ def forget(river: Flow, *arguments: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=200,
+        timeout=PATIENCE_S + 60,
     )
     return ended.returncode, ended.stdout
 
@@ -89,7 +89,7 @@ def test_a_person_is_forgotten_everywhere_and_the_command_says_when(river: Flow)
     river.list_of("ada")
     until(lambda: {"a", "secret"} <= set(vectors(river)) and vectors(river)["a"].texts == 2, "what was said is embedded")
 
-    code, out = forget(river, "ada", "--wait", "120")
+    code, out = forget(river, "ada", "--wait", f"{PATIENCE_S:.0f}")
     assert code == 0, out
     assert [line[line.index(" s ") + 4 :] for line in out.splitlines() if " s  " in line] == [SAID[step] for step in STEPS]
 

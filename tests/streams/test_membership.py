@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from models.events import CausedBy, Interaction, RecommendationList, encode
 from streams.embedded_kafka import EmbeddedKafka
 from tests.chaos.storm import LISTS, SESSION_S, Process
 from tests.models.streams_of import BEGIN, HOUR
+from tests.streams import flow as flows
 from tests.streams.flow import Flow, flow, until
 
 _numbers = itertools.count(1)
@@ -51,7 +51,7 @@ def two(river: Flow) -> list[Process]:
     made = [Process(name, LISTS, river) for name in ("w1", "w2")]
     for one in made:
         one.start()
-    until(lambda: all(ready(one) and 0 < owned(one) < river.settings.partitions for one in made), "both are at work", 120)
+    until(lambda: all(ready(one) and 0 < owned(one) < river.settings.partitions for one in made), "both are at work")
     return made
 
 
@@ -86,19 +86,7 @@ def round_of_clicks(river: Flow, number: int) -> list[Click]:
 
 
 def settle(*workers: Process) -> None:
-    quiet = itertools.count()
-    for _ in quiet:
-        until(
-            lambda: (
-                not sum(w.metric("freshet_lag_records") + w.metric("freshet_replica_lag_records") for w in workers)
-                and all(map(ready, workers))
-            ),
-            "nobody is behind",
-            90,
-        )
-        if next(quiet) >= 12:
-            return
-        time.sleep(0.1)
+    flows.settle(workers[0].river.settings, *(one.port for one in workers))
 
 
 def said(river: Flow) -> dict[str, list[RecommendationList]]:
@@ -133,7 +121,7 @@ def no_conflicts(river: Flow, clicks: list[Click]) -> None:
         assert len(events) == 1, f"{user}: lists for two events claim to be the last word"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_restart_within_the_session_moves_nothing(patient: Flow) -> None:
     river = patient
     workers = two(river)
@@ -144,11 +132,13 @@ def test_a_restart_within_the_session_moves_nothing(patient: Flow) -> None:
         before, share = rebalances(stays), owned(stays)
         assert gone.stop() == 0, gone.log()[-3000:]
         clicks += round_of_clicks(river, 1)  # half of it waits for the one that is away
-        until(lambda: stays.metric("freshet_lag_records") == 0, "the other one goes on")
-        assert len({user for user, lists in said(river).items() if holds(lists).caused_by.event_id.startswith("1-")}) > 0
+        until(
+            lambda: any(holds(lists).caused_by.event_id.startswith("1-") for lists in said(river).values()),
+            "the other one goes on",
+        )
         gone.start()
         clicks += round_of_clicks(river, 2)
-        until(lambda: ready(gone), "it is back", 90)
+        until(lambda: ready(gone), "it is back")
         settle(*workers)
         assert rebalances(stays) == before, "nobody else stopped"
         assert owned(stays) == share
@@ -158,7 +148,7 @@ def test_a_restart_within_the_session_moves_nothing(patient: Flow) -> None:
         end(*workers)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_older_list_of_a_worker_that_froze_is_nobodys_last_word(brisk: Flow) -> None:
     river = brisk
     workers = two(river)
@@ -168,23 +158,27 @@ def test_the_older_list_of_a_worker_that_froze_is_nobodys_last_word(brisk: Flow)
         settle(*workers)
         clicks += round_of_clicks(river, 1)
         frozen.signal(signal.SIGSTOP)  # in the middle of its batch, or shortly after
-        until(lambda: owned(other) == river.settings.partitions and ready(other), "the other one has its partitions", 60)
+        until(lambda: owned(other) == river.settings.partitions and ready(other), "the other one has its partitions")
         clicks += round_of_clicks(river, 2)
         settle(other)
         clicks += round_of_clicks(river, 3)
         settle(other)
         frozen.signal(signal.SIGCONT)
-        until(lambda: 0 < owned(frozen) < river.settings.partitions and ready(frozen), "it is back", 90)
+        # what it believes to own when it wakes up proves nothing: the other one must have given something back
+        until(lambda: all(ready(one) and 0 < owned(one) < river.settings.partitions for one in workers), "it is back")
         settle(*workers)
         no_conflicts(river, clicks)
 
-        user, lists = next((user, lists) for user, lists in said(river).items() if len(lists) > 1)
+        user, lists = next((user, lists) for user, lists in said(river).items() if len({one.log_offset for one in lists}) > 1)
         newest, older = holds(lists), min(lists, key=lambda one: one.log_offset)
         late = msgspec.structs.replace(older, list_id="late", caused_by=CausedBy(event_id="late", timestamp_ms=1))
-        river.producer.send(river.settings.topic("recommendations"), key=user.encode(), value=encode(late)).get(30)
+        river.producer.send(river.settings.topic("recommendations"), key=user.encode(), value=encode(late)).get(flows.PATIENCE_S)
         until(lambda: said(river)[user][-1].log_offset == newest.log_offset, "the list that holds is the last record again")
         assert holds(said(river)[user]).list_id == newest.list_id
-        assert sum(one.metric("freshet_lists_overtaken_total", outcome="sent_again") for one in workers) >= 1
+        until(
+            lambda: sum(one.metric("freshet_lists_overtaken_total", outcome="sent_again") for one in workers) >= 1,
+            "it is counted, once the broker has acknowledged it",
+        )
         served = ServedLists(100, 5)
         for one in said(river)[user]:
             served.put(one)
@@ -195,7 +189,7 @@ def test_the_older_list_of_a_worker_that_froze_is_nobodys_last_word(brisk: Flow)
         end(*workers)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_batch_that_comes_again_overwrites_no_later_list(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     """All is delivered again, as after a crash before the commit, in batches so small that most are older than what is out."""
     options = {"model_embedding_dim": "4", "batch_events": "7"}

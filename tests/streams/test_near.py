@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +50,16 @@ def test_a_breaker_rests_after_so_many_in_a_row_and_tries_once() -> None:
     assert [breaker.failed(), breaker.failed()] == [False, False], "all is as before"
 
 
+def without_waiting(call: Coroutine[Any, Any, Any]) -> Any:
+    """The answer of a call that waits for nothing at all."""
+    try:
+        call.send(None)
+    except StopIteration as end:
+        return end.value
+    call.close()
+    raise AssertionError("it waits")
+
+
 def test_a_server_that_hangs_costs_a_few_deadlines_and_then_nothing() -> None:
     async def main() -> None:
         clock, metrics = Clock(), Metrics()
@@ -61,9 +73,7 @@ def test_a_server_that_hangs_costs_a_few_deadlines_and_then_nothing() -> None:
             assert [await near(TASTE, 3) for _ in range(2)] == [None, None]
             assert time.monotonic() - began >= 2 * DEADLINE_S, "these two were asked"
             assert metrics.qdrant_resting._value.get() == 1
-            began = time.monotonic()
-            assert [await near(TASTE, 3) for _ in range(1000)] == [None] * 1000
-            assert time.monotonic() - began < 2 * DEADLINE_S, "a thousand lists did not wait for one deadline"
+            assert [without_waiting(near(TASTE, 3)) for _ in range(1000)] == [None] * 1000, "not even for a turn of the loop"
             assert metrics.qdrant_failures._value.get() == 2
             clock.now += 5.1
             assert await near(TASTE, 3) is None

@@ -54,7 +54,7 @@ def secured(certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "listener.name.clients.ssl.truststore.type": "PEM",
         "listener.name.clients.ssl.truststore.location": certificate.parent / "own.pem",
     }
-    with EmbeddedKafka(data=tmp_path_factory.mktemp("secured"), config=config) as broker:
+    with EmbeddedKafka(data=tmp_path_factory.mktemp("secured"), config=config, timeout=180) as broker:
         yield broker
 
 
@@ -104,7 +104,7 @@ def test_kafka_python_aiokafka_and_faust_all_get_in(connection: Connection, tmp_
         await producer.send_and_wait(source, b"through all three")
         await producer.stop()
         await app.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             await done.wait()
         await app.stop()
 

@@ -152,12 +152,12 @@ def test_it_ends_in_good_order_on_sigterm(settings: Settings, tmp_path: Path) ->
     }
     with (tmp_path / "out").open("w+") as out:
         shop = subprocess.Popen([sys.executable, "-m", "streams.cli", "simulate"], env=environment, stdout=out, stderr=out)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not everything(settings, "clicks"):
             assert shop.poll() is None
             assert time.monotonic() < deadline
         shop.send_signal(signal.SIGTERM)
-        assert shop.wait(60) == 0
+        assert shop.wait(180) == 0
         out.seek(0)
         text = out.read()
     sent = len(everything(settings, "clicks"))

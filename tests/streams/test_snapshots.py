@@ -92,7 +92,7 @@ def test_without_snapshots_nothing_is_read_or_written(tmp_path: Path) -> None:
 
 
 def test_one_is_due_after_records_or_after_time_and_only_if_something_changed(tmp_path: Path) -> None:
-    worker = Replicated(tmp_path, log=shop(2, users=50, items=20, events=1500), snapshot_records=1000, snapshot_interval_s=60.0)
+    worker = Replicated(tmp_path, log=shop(2, users=50, items=20, events=1500), snapshot_records=1000, snapshot_interval_s=3600.0)
     assert not worker.snapshots.due()
     worker.fold(999)
     assert not worker.snapshots.due()

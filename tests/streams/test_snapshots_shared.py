@@ -17,7 +17,7 @@ from tests.streams.replicated import (
 # ------------------------------------------------------------------------------------------------ forgetting
 def test_who_is_forgotten_leaves_every_generation(tmp_path: Path) -> None:
     """After two more, which are made although nothing else happens."""
-    worker = Replicated(tmp_path, snapshot_interval_s=60.0).fold(100).take().fold(200).take()
+    worker = Replicated(tmp_path, snapshot_interval_s=3600.0).fold(100).take().fold(200).take()
     person = worker.log[0].user_id
     worker.log[200:] = [Erasure(request_id="q", user_id=person, timestamp_ms=BEGIN + 9000 * HOUR)]
     worker.fold()
@@ -58,7 +58,7 @@ def test_own_snapshots_are_preferred_where_they_reach_as_far(tmp_path: Path) -> 
 
 def test_workers_share_the_work_of_sharing(tmp_path: Path) -> None:
     share = f"file://{tmp_path / 'share'}"
-    one, other = (Replicated(tmp_path / name, snapshot_share=share, snapshot_interval_s=60.0) for name in ("one", "other"))
+    one, other = (Replicated(tmp_path / name, snapshot_share=share, snapshot_interval_s=3600.0) for name in ("one", "other"))
     one.fold(100).take()
     other.fold(110).take()
     assert (one.count("shared"), other.count("shared")) == (1, 0)

@@ -65,7 +65,7 @@ def trainer_of(workers: list[Process]) -> Process:
 
 def ready(*some: Process) -> None:
     for one in some:
-        until(lambda one=one: one.metric("freshet_ready") == 1.0, f"{one.name} is ready", 90)
+        until(lambda one=one: one.metric("freshet_ready") == 1.0, f"{one.name} is ready")
 
 
 def trained(river: Flow, workers: list[Process]) -> float:
@@ -110,7 +110,7 @@ def two_trained(river: Flow, first: Process, second: Process) -> tuple[Process, 
     return trainer, second if trainer is first else first
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_one_trains_for_all_and_any_of_them_may_die(river: Flow, workers: list[Process]) -> None:
     first, second, third = workers
     trainer, other = two_trained(river, first, second)
@@ -132,18 +132,19 @@ def test_one_trains_for_all_and_any_of_them_may_die(river: Flow, workers: list[P
     third.start()
     ready(third)
     assert third.metric("freshet_folded_total") > 0
-    until(lambda: steps(third) == before, "a worker that starts with nothing has the trained weights")
+    # the other one may still publish what it has learned last: they are compared until both show the same
+    until(lambda: steps(third) == steps(other) >= before, "a worker that starts with nothing has the trained weights")
     trained(river, [other, third])
     same_to_the_last_bit([other, third])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_trainer_that_froze_leaves_the_weights_of_its_successor(river: Flow, workers: list[Process]) -> None:
     first, second, _ = workers
     frozen, other = two_trained(river, first, second)
     clicks(river, 20)
     frozen.signal(signal.SIGSTOP)
-    until(lambda: other.metric("freshet_weights_trainer") == 1.0, "the other one trains", SESSION_S + 30)
+    until(lambda: other.metric("freshet_weights_trainer") == 1.0, "the other one trains")
     before = trained(river, [other])
     frozen.signal(signal.SIGCONT)
     until(lambda: frozen.metric("freshet_weights_trainer") == 0.0 or trainer_of([first, second]) is frozen, "it has noticed")
