@@ -6,6 +6,7 @@ last get (is a new list different?), and in which list did this click's item sta
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,13 +14,15 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
-from models.events import POPULAR, Impression, Interaction, RecommendationList
+from models.events import POPULAR, Impression, Interaction, RecommendationList, ServedList
 from models.kept import Kept, Saved, Value, fitting
 
 
-class Served(NamedTuple):
-    """A list as it was served. `timestamp_ms` is the event time of its cause; `items` in rank order."""
+class Served(Struct, frozen=True, gc=False):
+    """A list as it was served. `timestamp_ms` is the event time of its cause; `items` in rank order. There may be a million of
+    them: the collector of garbage need not walk through what can hold none."""
 
     list_id: str
     log_offset: int
@@ -64,7 +67,7 @@ class ServedLists(Kept):
     def __len__(self) -> int:
         return len(self._users)
 
-    def put(self, served: RecommendationList) -> None:
+    def put(self, served: RecommendationList | ServedList) -> None:
         """Remember a list. Putting the same list again changes nothing; made anew for the same event, or later in the log since
         that came twice, the new one holds."""
         lists = self._users.get(served.user_id)
@@ -79,7 +82,7 @@ class ServedLists(Kept):
                 return
             if known is not None:
                 lists.remove(known)
-        items = tuple(item.item_id for item in served.items)
+        items = tuple(sys.intern(item.item_id) for item in served.items)  # the same few names in all lists
         lists.append(Served(served.list_id, served.log_offset, served.caused_by.timestamp_ms, served.arm, items))
         lists.sort(key=lambda one: one.log_offset)
         del lists[: -self.lists_per_user]

@@ -271,6 +271,23 @@ class RecommendationList(Struct, frozen=True, kw_only=True, omit_defaults=True):
     items: list[Recommended]
 
 
+class ServedItem(Struct, frozen=True, gc=False):
+    """Of a line of a list what is remembered of it."""
+
+    item_id: str
+
+
+class ServedList(Struct, frozen=True, kw_only=True):
+    """Of a `RecommendationList` what is remembered of it: to read no more than that takes a third of the time."""
+
+    user_id: str
+    list_id: str
+    log_offset: int
+    caused_by: CausedBy
+    arm: str
+    items: list[ServedItem]
+
+
 # ------------------------------------------------------------------------------------------------ decoding
 Decoded = Click | Purchase | Review | Impression | Item | Erasure
 

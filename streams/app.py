@@ -43,7 +43,7 @@ from streams.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
-GOODBYE_S: Final = 2.0
+GOODBYE_S: Final = 5.0
 WATCH_S: Final = 1.0
 """How often the strangers' list and the number of points are looked at."""
 REFRESH_S: Final = 5.0

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 
 from models import Recommender, events
 from models.attribution import RecentIds, ServedLists
-from models.events import POPULAR, CausedBy, Interaction, Item, ItemVector, RecommendationList, ReviewVector
+from models.events import POPULAR, CausedBy, Interaction, Item, ItemVector, ReviewVector, ServedList
 from models.fold import check
 from models.kept import Kept, Saved, Value
 from models.snapshot import fingerprint
@@ -35,7 +35,7 @@ _interaction = msgspec.json.Decoder(Interaction).decode
 _vector = msgspec.json.Decoder(ItemVector).decode
 _words = msgspec.json.Decoder(ReviewVector).decode
 _cause = msgspec.json.Decoder(CausedBy).decode
-_list = msgspec.json.Decoder(RecommendationList).decode
+_list = msgspec.json.Decoder(ServedList).decode
 
 
 def decode_interaction(value: bytes | None) -> Interaction | None:
@@ -177,7 +177,7 @@ class Learner(Kept):
             self._last_word(served)
             self.served.put(served)
 
-    def _last_word(self, served: RecommendationList) -> None:
+    def _last_word(self, served: ServedList) -> None:
         """Note whose last record on the topic is not the list that holds: compaction would keep it in its place."""
         last = self.served.last(served.user_id)
         self.overtaken.pop(served.user_id, None)

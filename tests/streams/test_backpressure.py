@@ -95,9 +95,13 @@ def test_a_flood_is_coalesced_within_memory_and_membership(kafka: EmbeddedKafka,
         watcher = Watcher(river)
         watcher.start()
         began = time.monotonic()
-        publish(river, 3_000, 3_000 + FLOOD)
-        published_s = time.monotonic() - began
-        until(lambda: river.metric("freshet_folded_total") == 3_000 + FLOOD, "all of it is folded", 240)
+        sent = 3_000
+        while watcher.lag <= FLOOD / 2 and sent < 8 * FLOOD:  # a quick worker beside a slow platform needs more of it
+            publish(river, sent, sent + FLOOD)
+            sent += FLOOD
+            time.sleep(1.0)  # the watcher has looked
+        published_s, flood = time.monotonic() - began, sent - 3_000
+        until(lambda: river.metric("freshet_folded_total") == sent, "all of it is folded", 240)
         river.settle()
         took_s = time.monotonic() - began
         watcher.over.set()
@@ -105,10 +109,10 @@ def test_a_flood_is_coalesced_within_memory_and_membership(kafka: EmbeddedKafka,
         made, batch = lists(river) - served, batches(river)
         mean = (batch[1] - taken[1]) / (batch[0] - taken[0])
         grown = watcher.memory - before
-        print(f"published in {published_s:.0f} s, through after {took_s:.0f} s; {made:.0f} lists for {FLOOD} events")
+        print(f"published in {published_s:.0f} s, through after {took_s:.0f} s; {made:.0f} lists for {flood} events")
         print(f"{mean:.0f} events a batch, largest lag {watcher.lag:.0f}, memory {before / 1e6:.0f} + {grown / 1e6:.0f} MB")
         assert watcher.lag > FLOOD / 2, "it was more than a worker can do, and the lag says so"
-        assert made < 0.6 * FLOOD, "it coalesces"
+        assert made < 0.6 * flood, "it coalesces"
         assert mean > 50, "and its batches say so"
         assert late(river) > were_late, "and the staleness"
         assert river.metric("freshet_rebalance_seconds_count") == rebalances, "it kept its partitions"
