@@ -100,6 +100,7 @@ def faust_app(settings: Settings, roles: Sequence[str]) -> Any:
         key_serializer="raw",
         value_serializer="raw",
         broker_session_timeout=settings.session_timeout_s,
+        broker_request_timeout=max(90.0, settings.session_timeout_s + 10.0),  # Faust refuses sessions that last longer
         broker_heartbeat_interval=min(1.0, settings.session_timeout_s / 4),
         broker_rebalance_timeout=60.0,
         broker_commit_interval=settings.commit_interval_s,

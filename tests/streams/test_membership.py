@@ -35,8 +35,8 @@ def river_of(kafka: EmbeddedKafka, directory: Path, session_s: float) -> Any:
 
 @pytest.fixture
 def patient(kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Flow]:
-    """A session is longer than a start takes."""
-    with river_of(kafka, tmp_path, 90) as made:
+    """A session is longer than a start takes, and than a request usually may."""
+    with river_of(kafka, tmp_path, 240) as made:
         yield made
 
 
