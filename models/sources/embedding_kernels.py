@@ -1,6 +1,6 @@
 """Kernels of the next-item embedding. All numbers are float32.
 
-Sums may be re-associated here, as nowhere else in the model (see `loose_kernel`).
+Sums may be re-associated here (see `loose_kernel`): what they learn is no part of the exact state.
 """
 
 from __future__ import annotations

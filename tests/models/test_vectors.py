@@ -99,3 +99,15 @@ def test_at_the_bound_the_longest_unchanged_leaves() -> None:
     assert vectors.has(0)
     assert vectors.sizes()["vectors"] == (16, 16)
     assert {int(vectors.item_of[row]) for row in vectors.newest(2)} == {99, 0}
+
+
+def test_what_is_derived_from_vectors_is_that_of_those_that_were_restored() -> None:
+    one, other = Vectors(Config()), Vectors(Config())
+    for k in range(3):
+        one.put(k, entry(f"i{k}", 1.0, float(k)))
+        other.put(5 - k, entry(f"i{5 - k}", 1.0, -float(k)))
+    before = other.mean(), other.newest(2)  # of as many changes: no version tells them apart
+    other.restore(one.save())
+    assert other.mean() == pytest.approx(one.mean())
+    assert other.newest(2).tolist() == one.newest(2).tolist()
+    assert before[0] != pytest.approx(one.mean())

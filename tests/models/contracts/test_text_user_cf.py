@@ -168,3 +168,26 @@ def test_bad_vectors_are_refused(vector: bytes, model_name: str, says: str) -> N
     with pytest.raises(ValueError, match=says):
         tested.learn(ReviewVector(event_id="x", user_id="u1", vector=vector, model=model_name))
     assert full_state(tested) == before
+
+
+def test_the_last_to_say_something_are_compared_with_whatever_was_asked_before() -> None:
+    click = Click(event_id="e", user_id="u1", item_id="i1", timestamp_ms=1)
+    tested, other = model(), model()
+    assert tested.learn(click)
+    assert other.learn(click)
+    told(tested)
+    reviewers, asked = tested.reviewers, tested.history.users.get("u1")
+
+    def compared(most: int) -> set[str | None]:
+        similar = reviewers.similar(asked, most)
+        assert similar is not None
+        return {reviewers.ids[place] for place in similar[0].tolist()}
+
+    assert len(compared(3)) == 3
+    tested.learn(spoken("somebody new", 1, np.ones(24)))
+    assert compared(3) == {*[*reviewers.places][-3:]} != compared(1) == {"somebody new"}
+    told(other, WORDS[:-4])
+    other.reviewers.similar(asked, 3)
+    other.restore(tested.save())
+    reviewers = other.reviewers
+    assert compared(3) == {*[*tested.reviewers.places][-3:]}
