@@ -18,6 +18,7 @@ from tests.models.state import scores
 class TestTextItemCF(SourceContract):
     registered = "text_item_cf"
     tolerance = 1e-4  # vectors are float32
+    absolute = 1e-7  # a cosine of 0.00002 has no more digits than that
     config = Config(text_item_share=0.3)
 
     def background(self) -> Iterable[ItemVector]:
