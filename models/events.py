@@ -216,7 +216,7 @@ class ItemVector(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     item_id: str
     vector: bytes  # base64 in JSON; dim * 4 bytes
-    texts: int  # how many texts the mean is over; 0 with an empty vector: nothing is said about it any more
+    texts: int  # how many texts the mean is over, of each account one; 0 with an empty vector: nothing is said about it any more
     model: str  # fingerprint of the encoder: vectors of two models are never mixed
     snippet: str = ""  # a line of the newest review, evidence for explanations
 

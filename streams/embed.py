@@ -18,12 +18,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from aiokafka import ConsumerRecord
 
 from models.events import ItemText, ItemVector, ReviewVector
+from streams.text_authors import Voice, last, may_count
 from streams.text_encoder import TextEncoder, Vectors
 from streams.text_fold import KINDS, Changes, ItemChange, Line, Stored, fold, item_vector, names, review_point, settle
 from streams.text_points import ItemPoint, Position, ReviewPoint, Vector, item_point_id
@@ -165,7 +167,20 @@ class Embedder:
         found = None
         if change.newest_lost:
             found = await self._patiently(self.store.newest_review, change.item_id, list(change.retractions))
-        return settle(change, joining, described, found, self.encoder.dim)
+        written: dict[str, list[ReviewPoint]] = {review.user_id: [] for review in change.leaving.values()}
+        for review in joining:
+            written.setdefault(review.user_id, []).append(review)
+        voices = [await self._voice(change, user, new) for user, new in written.items()]
+        return settle(change, joining, voices, described, found, self.encoder.dim)
+
+    async def _voice(self, change: ItemChange, user: str, new: list[ReviewPoint]) -> Voice:
+        """What counts of the account, before and after. The store has what is `new` already."""
+        if change.before is None or not may_count(change.before, user):
+            return Voice(user, None, last(new))
+        ask = partial(self._patiently, self.store.last_review, change.item_id, user)
+        return Voice(
+            user, await ask(change.before.position, change.taken_before), await ask(change.position, list(change.retractions))
+        )
 
     # -------------------------------------------------------------------------------------------- writing
     async def _write_evidence(self, changes: Changes, reviews: list[ReviewPoint]) -> None:

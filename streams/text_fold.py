@@ -9,6 +9,8 @@ its end was replayed:
 * A review's point carries the position of its line. There with this very position and not covered by the item: an earlier attempt
   was interrupted between the two writes, and the review still has to join the mean. There with another position: a copy.
 * A retraction is remembered. Only points that are in the mean are taken out of it, and only once.
+* Of an account's reviews of an item the last one is in the mean (`text_authors`). Which one that was and is follows from the
+  positions, of the item before the batch and after it.
 
 The writes that follow have an order that keeps this true at every interruption: retractions, reviews, items, publication, and
 only then the deletion of reviews: one that left the mean must be found until it has, and as long as it is found an erasure that
@@ -25,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events import ItemText, ItemVector
+from streams.text_authors import Voice, tagged
 from streams.text_points import (
     TEXT_CHARS,
     Description,
@@ -118,6 +121,11 @@ class ItemChange:
     def changed(self) -> bool:
         """Whether the item's point changes."""
         return bool(self.arrivals or self.rejoining or self.leaving or self.redescribed)
+
+    @property
+    def taken_before(self) -> list[str]:
+        """The retracted that the mean had already lost before."""
+        return [id for id, retraction in self.retractions.items() if _in_mean(self.before, retraction.position)]
 
     @property
     def newest_lost(self) -> bool:
@@ -283,18 +291,25 @@ def review_point(line: Line, vector: Vector) -> ReviewPoint:
 
 
 def settle(
-    change: ItemChange, joining: Sequence[ReviewPoint], described: Vector | None, found: Newest | None, dim: int
+    change: ItemChange,
+    joining: Sequence[ReviewPoint],
+    voices: Sequence[Voice],
+    described: Vector | None,
+    found: Newest | None,
+    dim: int,
 ) -> ItemPoint | None:
     """The item after the change; None when nothing is said about it any more.
 
-    `joining`: the points of `arrivals` and `rejoining`; `described`: the vector of `description`, if there is one; `found`: the
-    newest review in the store that is not retracted, needed where `newest_lost`.
+    `joining`: the points of `arrivals` and `rejoining`; `voices`: of the accounts that wrote them and those that are leaving;
+    `described`: the vector of `description`, if there is one; `found`: the newest review in the store that is not retracted,
+    needed where `newest_lost`.
     """
     before = change.before
     if not change.changed:
         return before
-    description, come = before.description if before else None, [r.vector for r in joining if r.counted]
-    gone = [r.vector for r in change.leaving.values() if r.counted]
+    description = before.description if before else None
+    come = [voice.come.vector for voice in voices if voice.come]
+    gone = [voice.gone.vector for voice in voices if voice.gone]
     if change.redescribed:
         gone += [description.vector] if description else []
         description = _description(change.description, described)
@@ -308,7 +323,8 @@ def settle(
     for vector in gone:
         total = total - vector
     mean, norm = _direction(total, texts)
-    return ItemPoint(change.item_id, texts, norm, mean, change.position, _newest(change, joining, found), description)
+    newest, tags = _newest(change, joining, found), tagged(before.tags if before else (), voices)
+    return ItemPoint(change.item_id, texts, norm, mean, change.position, newest, description, tags)
 
 
 def _description(line: Line | None, vector: Vector | None) -> Description | None:

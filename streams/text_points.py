@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
+Tags = tuple[int, ...] | None  # see `text_authors`; None: too many to list
 
 TEXT_CHARS: Final = 500  # of a review or description kept in its point: enough for evidence, the log has the whole
 SNIPPET_CHARS: Final = 120  # of the newest review, published with the item's vector
@@ -62,7 +63,7 @@ def shorten(text: str, limit: int) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReviewPoint:
-    """One review. `counted`: it has words, so its vector is part of the item's mean; a bare rating is evidence only."""
+    """One review. `counted`: it has words, so it can be part of the item's mean; a bare rating is evidence only."""
 
     item_id: str
     source_id: str  # the review's event id
@@ -118,7 +119,9 @@ class Description:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemPoint:
-    """An item: the mean of the unit vectors of its counted reviews and its description, kept as direction, length and number.
+    """An item: the mean of the unit vectors of its description and of one counted review of each account, the last.
+
+    It is kept as direction, length and number:
 
     `vector * norm * texts` is their sum, so one more or one less is exact up to float32 (relative 6e-8 a step).
     `norm` 0: the texts cancel each other, the mean has no direction and `vector` is only a place-holder.
@@ -131,6 +134,7 @@ class ItemPoint:
     position: Position  # the last line that changed it: it and everything before are in the mean
     newest: Newest | None = None
     description: Description | None = None
+    tags: Tags = ()  # of the accounts whose reviews are in the mean
 
     @property
     def id(self) -> str:
@@ -150,6 +154,7 @@ class ItemPoint:
         payload: dict[str, Any] = {
             "item_id": self.item_id, "n": self.texts, "norm": self.norm,
             "partition": self.position.partition, "offset": self.position.offset,
+            "tags": list(self.tags) if self.tags is not None else None,
         }  # fmt: skip
         if self.newest is not None:
             payload["newest"] = list(self.newest)
@@ -160,12 +165,13 @@ class ItemPoint:
     @classmethod
     def of(cls, payload: dict[str, Any], vectors: dict[str, list[float]]) -> ItemPoint:
         described, newest = payload.get("description"), payload.get("newest")
-        description = None
+        description, tags = None, payload["tags"]
         if described is not None:
             description = Description(described["digest"], described["text"], np.asarray(vectors[DESCRIPTION], np.float32))
         return cls(
             payload["item_id"], payload["n"], payload["norm"], np.asarray(vectors[MEAN], np.float32),
             Position(payload["partition"], payload["offset"]), Newest(*newest) if newest else None, description,
+            tuple(tags) if tags is not None else None,
         )  # fmt: skip
 
 

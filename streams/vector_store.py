@@ -38,6 +38,7 @@ from streams.qdrant_access import (
     printable,
     translated,
 )
+from streams.text_authors import last
 from streams.text_points import DESCRIPTION, MEAN, Forgotten, ItemPoint, Newest, Position, Retraction, ReviewPoint
 
 __all__ = [
@@ -59,7 +60,7 @@ RETRACTIONS: Final = "retractions"
 COLLECTIONS: Final = (REVIEWS, ITEMS, RETRACTIONS)
 
 LOCAL_LIMIT: Final = 20_000  # points; the embedded engine scans everything in Python and warns above
-_SCHEMA: Final = 1  # of the payloads; part of what must match
+_SCHEMA: Final = 2  # of the payloads; part of what must match
 _BATCH: Final = 256  # points per request: 0.4 MB by gRPC, 2 MB by REST, whose limit is 32 MB
 _NEWEST_CANDIDATES: Final = 64  # reviews of one item with the same newest millisecond, beyond which the tie is broken by Qdrant
 _INDEXES: Final = (  # every field that is filtered or ordered by: a server in strict mode refuses others
@@ -67,6 +68,8 @@ _INDEXES: Final = (  # every field that is filtered or ordered by: a server in s
     (REVIEWS, "user_id", models.PayloadSchemaType.KEYWORD),
     (REVIEWS, "timestamp_ms", models.PayloadSchemaType.INTEGER),
     (REVIEWS, "counted", models.PayloadSchemaType.BOOL),
+    (REVIEWS, "partition", models.PayloadSchemaType.INTEGER),
+    (REVIEWS, "offset", models.PayloadSchemaType.INTEGER),
     (ITEMS, "partition", models.PayloadSchemaType.INTEGER),
     (ITEMS, "offset", models.PayloadSchemaType.INTEGER),
 )
@@ -202,6 +205,34 @@ class VectorStore:
             with_vectors=False,
         )
         return max((ReviewPoint.of(r.payload or {}, []).newest for r in records), default=None)
+
+    async def last_review(
+        self, item_id: str, user_id: str, seen: Position, excluding: Collection[str] = ()
+    ) -> ReviewPoint | None:
+        """What the user wrote of the item last, with words, up to `seen` in its partition; without the given point ids."""
+        return await self._run("looking for a user's last review", self._last_review, item_id, user_id, seen, [*excluding])
+
+    def _last_review(
+        self, client: QdrantClient, item_id: str, user_id: str, seen: Position, excluding: list[int | str | UUID]
+    ) -> ReviewPoint | None:
+        theirs = models.Filter(
+            must=[
+                _equals("item_id", item_id),
+                _equals("user_id", user_id),
+                _equals("counted", True),
+                _unless_ahead(seen._asdict()),
+            ],
+            must_not=[models.HasIdCondition(has_id=excluding)] if excluding else None,
+        )
+        records, _ = client.scroll(
+            self._collections[REVIEWS],
+            theirs,
+            order_by=models.OrderBy(key="offset", direction=models.Direction.DESC),
+            limit=_NEWEST_CANDIDATES,
+            with_payload=True,
+            with_vectors=True,
+        )
+        return last(ReviewPoint.of(r.payload or {}, r.vector) for r in records)  # type: ignore[arg-type]  # unnamed vector
 
     async def reviews_of_user(self, user_id: str) -> list[ReviewPoint]:
         """All reviews of a user, with vectors, in no order."""

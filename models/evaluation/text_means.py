@@ -1,4 +1,7 @@
-"""What was said about each item, as the embedder publishes it: the direction of the mean of its texts' vectors."""
+"""What was said about each item, as the embedder publishes it: the direction of the mean of its texts' vectors.
+
+One difference: whoever reviews an item again counts again here, while the embedder lets the last review stand for an account.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 
 from models.events import ItemText, ItemVector, ReviewVector, encode
 from streams.embed import Embedder, Published
+from streams.text_authors import tag
 from streams.text_encoder import HashingEncoder
 from streams.text_points import forgotten_id, item_point_id, review_id
 from streams.text_words import Withdrawn
@@ -173,9 +174,14 @@ class Twin:
         self.retracted |= theirs
 
     def mean(self, item: str) -> tuple[int, np.ndarray]:
-        texts = [t.text for (i, _), (_, t) in self.reviews.items() if i == item and t.text.strip()]
+        texts = [*self.voices(item).values()]
         texts += [self.descriptions[item]] if self.descriptions.get(item) else []
         return len(texts), ENCODER.encode(texts).astype(float).mean(axis=0) if texts else np.zeros(DIM)
+
+    def voices(self, item: str) -> dict[str, str]:
+        """Of each account the last text that says something."""
+        written = sorted((r.offset, t.user_id, t.text) for (i, _), (r, t) in self.reviews.items() if i == item and t.text.strip())
+        return {user or "": text for _, user, text in written}
 
     def snippet(self, item: str) -> str:
         said = [(t.timestamp_ms, r.offset, t.text) for (i, _), (r, t) in self.reviews.items() if i == item and t.text.strip()]
@@ -217,6 +223,8 @@ async def check(stage: Stage, log: Log) -> None:
         assert published.model == ENCODER.fingerprint
         if item in said:
             assert items[item].texts == texts
+            tags = items[item].tags
+            assert tags is None or tags == tuple(sorted(tag(user) for user in twin.voices(item)))
             np.testing.assert_allclose(items[item].total(), mean * texts, atol=1e-5)
         if length < 1e-5:
             assert (published.texts, published.vector) == (0, b"")

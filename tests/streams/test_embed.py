@@ -108,7 +108,7 @@ def test_two_reviews_that_cancel_each_other_have_no_direction() -> None:
 
     log = Log()
     for source, text in (("r1", "yes"), ("r2", "no"), ("r3", "yes")):
-        log.review(source, text)
+        log.review(source, text, user=source)
 
     async def play(stage: Stage) -> None:
         await stage.feed(log.records[:2])

@@ -104,8 +104,9 @@ def everything() -> Log:
     log.add("removal", "x2", retracts="b")  # again
     log.review("b", "leaks", at=4)  # a copy, after its end
     log.add("removal", "x3", retracts="e")  # before its beginning
-    log.review("d", "lovely", at=3)
+    log.review("d", "lovely", user="u2", at=3)
     log.review("e", "sturdy", at=9)
+    log.review("i", "sturdy strings", user="u2", at=8)
     log.review("f", "warm strings", user="ada", at=12)
     log.add("description", "i1", text="a better guitar")
     log.review("g", "leaks", user="ada", at=30)
@@ -114,6 +115,8 @@ def everything() -> Log:
     log.review("f", "warm strings", user="ada", at=12)  # a copy: stays away
     log.review("k", "lovely", user="ada", at=25)  # they came back
     log.add("removal", "x4", retracts="c")
+    log.add("removal", "x5", retracts="i")  # what its account said before counts again
+    log.review("l", "cheap tone", user="u2", at=31)  # and not any more
     return log
 
 
@@ -210,7 +213,7 @@ def test_a_day_of_one_item_in_batches_of_64(tmp_path: Path) -> None:
     """More lines than one step takes, on disk, opened again in the middle."""
     log = Log()
     for n in range(150):
-        log.review(f"r{n}", f"word{n} word{n % 7}")
+        log.review(f"r{n}", f"word{n} word{n % 7}", user=f"u{n % 40}")
         if n % 5 == 4:
             log.add("removal", f"x{n}", retracts=f"r{n - 2}")
 

@@ -212,6 +212,33 @@ def test_the_newest_review_has_words_and_is_not_excluded(opener: Opener) -> None
     run(main())
 
 
+def test_the_last_review_of_a_user_is_the_last_that_a_state_has_seen(opener: Opener) -> None:
+    async def main() -> None:
+        a, b = review("a", at=90, offset=1), review("b", at=10, offset=2)
+        bare = review("c", offset=3, text="", counted=False)
+        ahead = review("d", at=95, offset=9)
+        elsewhere = review("e", item="i2", offset=4)
+        others = [review(f"o{n}", user=f"u{n}", offset=n) for n in range(5, 8)]
+        async with opened(opener) as store:
+            assert await store.last_review("i1", "u1", Position(0, 8)) is None
+            await store.write_reviews([ahead, b, a, bare, elsewhere, *others])
+            ids = [found and found.id for found in [
+                await store.last_review("i1", "u1", Position(0, 8)),
+                await store.last_review("i1", "u1", Position(0, 9)),
+                await store.last_review("i1", "u1", Position(0, 1)),
+                await store.last_review("i1", "u1", Position(0, 0)),
+                await store.last_review("i1", "u1", Position(0, 8), [b.id]),
+                await store.last_review("i1", "u1", Position(0, 8), [a.id, b.id]),
+                await store.last_review("i1", "u1", Position(1, 0)),  # of another partition: from before there were more
+            ]]  # fmt: skip
+            assert ids == [b.id, ahead.id, a.id, None, a.id, None, ahead.id]
+            found = await store.last_review("i1", "u1", Position(0, 8))
+            assert found is not None
+            np.testing.assert_allclose(found.vector, b.vector, atol=1e-6)
+
+    run(main())
+
+
 def test_all_reviews_of_a_user_are_found(opener: Opener) -> None:
     async def main() -> None:
         theirs = [review(f"a{i}", item=f"i{i}", user="ada", offset=i) for i in range(300)]  # more than one page
