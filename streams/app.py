@@ -14,6 +14,7 @@ from typing import Any, Final
 import faust
 from aiokafka.errors import KafkaError
 from prometheus_client.core import Metric
+from threadpoolctl import threadpool_limits
 
 from models import events
 from models.events import Interaction, ItemVector, Reason, Refusal, ReviewVector
@@ -304,6 +305,7 @@ class Worker:
     def _warm_up(self) -> None:
         """Before Kafka counts on us: compiling holds up everything else."""
         if self.learner is not None:
+            threadpool_limits(1, user_api="blas")  # on a busy machine threads that wait for each other take ten times as long
             started = time.perf_counter()
             warm_up(self.settings.model)
             gc.collect()

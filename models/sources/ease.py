@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import lapack
 
 from models.kernel import kernel
 from models.rows import Array, grown
@@ -45,6 +46,28 @@ def _symmetric(out: Array) -> None:
             low = min(out[s, z], out[z, s])
             out[s, z] = low
             out[z, s] = low
+
+
+@kernel
+def _weigh(inverse: Array, out: Array) -> None:
+    """B from the lower triangle of P."""
+    for i in range(len(out)):
+        for j in range(i):
+            out[i, j] = -inverse[i, j] / inverse[j, j]
+            out[j, i] = -inverse[i, j] / inverse[i, i]
+        out[i, i] = 0.0
+
+
+def _inverse(gram: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The inverse of a symmetric (n, n) matrix, which it may overwrite; only the lower triangle is to be read.
+
+    By Cholesky, a quarter of the time of `np.linalg.inv`, which does it where the counts, cut short by bounds, are not
+    positive definite.
+    """
+    factor, failed = lapack.spotrf(gram.T, lower=1)
+    if not failed:
+        inverse, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
+    return np.linalg.inv(gram) if failed else np.ascontiguousarray(inverse)
 
 
 @kernel
@@ -166,9 +189,8 @@ class Ease(Source):
         gram = np.empty((n, n), np.float32)
         _gram(pool.data, pool.rows, self.items, self.slot, self.history.takers, self.config.ease_ridge, gram)
         _symmetric(gram)
-        inverse = np.linalg.inv(gram)
-        weights: npt.NDArray[np.float32] = np.ascontiguousarray(-inverse / np.diag(inverse), np.float32)
-        np.fill_diagonal(weights, 0.0)
+        weights = np.empty((n, n), np.float32)
+        _weigh(_inverse(gram), weights)
         return weights
 
     # -------------------------------------------------------------------------------------------- asking

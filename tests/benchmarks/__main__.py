@@ -19,7 +19,7 @@ from rich.table import Table
 
 from streams.embedded_kafka import EmbeddedKafka
 from streams.experiment import World, experiment, report
-from tests.benchmarks.group import recovery, scaled, sustained
+from tests.benchmarks.group import recovery, rush, scaled, sustained
 from tests.benchmarks.metrics_cost import metrics_cost
 from tests.benchmarks.model_cost import Row, library, scale, start, stream
 from tests.benchmarks.sharded import sharded
@@ -28,8 +28,8 @@ from tests.streams.flow import Flow, flow
 
 console = Console()
 PARTS = (
-    "library", "start", "scale", "sharded", "metrics", "stages", "freshness", "workers", "sustained", "recovery", "simulation",
-    "state",
+    "library", "start", "scale", "sharded", "metrics", "stages", "freshness", "workers", "sustained", "rush", "recovery",
+    "simulation", "state",
 )  # fmt: skip
 
 
@@ -113,6 +113,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--ladder", default="100,200,400,800", help="events/s tried for the sustained rate, comma separated")
+    parser.add_argument("--rush-rate", type=int, default=5_000, help="events/s of the rush")
+    parser.add_argument("--rush-people", type=int, default=500, help="who make them")
     parser.add_argument("--visits", type=int, default=20_000, help="of each simulated shop")
     parser.add_argument("--seeds", type=int, default=3, help="simulated shops of each arm, at least 2")
     parser.add_argument("--scale-events", type=int, default=10_000_000, help="of the large model, only with --only scale")
@@ -141,7 +143,7 @@ def main() -> int:
         take(state(chosen.state_events, chosen.scale_users, chosen.scale_items))
     if chosen.only in (None, "metrics"):
         take(metrics_cost())
-    if chosen.only in (None, "stages", "freshness", "workers", "sustained", "recovery"):
+    if chosen.only in (None, "stages", "freshness", "workers", "sustained", "rush", "recovery"):
         with EmbeddedKafka() as kafka, tempfile.TemporaryDirectory() as directory:
             if chosen.only in (None, "stages"):
                 take(stages(kafka.bootstrap, Path(directory), chosen.events))
@@ -152,6 +154,8 @@ def main() -> int:
                 take(scaled(kafka.bootstrap, place, chosen.events // 3))
             if chosen.only in (None, "sustained"):
                 take(sustained(kafka.bootstrap, place, [int(r) for r in chosen.ladder.split(",")], chosen.seconds // 3))
+            if chosen.only in (None, "rush"):
+                take(rush(kafka.bootstrap, place, chosen.rush_rate, chosen.rush_people, chosen.seconds))
             if chosen.only in (None, "recovery"):
                 take(recovery(kafka.bootstrap, place, chosen.events))
     if chosen.only in (None, "simulation"):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from models.events import Click, encode
 from streams.snapshots import directory as snapshots_of
 from tests.benchmarks.model_cost import Row, stream
 from tests.chaos.storm import LISTS, Process
@@ -97,6 +98,60 @@ def sustained(bootstrap: str, directory: Path, rates: Sequence[int], seconds: in
             best = rate
         river.stop(worker)
     yield f"events/s with 99 % of lists within {FRESH_S * 1000:.0f} ms", f"{best}", f"{seconds} s each; " + ", ".join(tried)
+
+
+def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) -> Iterator[Row]:
+    """Clicks at a rate of which few would get a list of their own: whether each of the people who click has one a second later.
+    Whoever takes in the events has a process of its own, as in a shop of that size."""
+    clicks = stream(2_000 + rate * seconds, users=active, items=2000)
+    known, clicks = clicks[:2_000], clicks[2_000:]
+    with flow(bootstrap, directory, "rush.", snapshots="false") as river:
+        door, worker = Process("door", "ingest", river), Process("worker", "recommend,attribute", river)
+        try:
+            for one in (door, worker):
+                one.start()
+            until(lambda: all(one.metric("freshet_ready") == 1.0 for one in (door, worker)), "both are at work", PATIENCE_S)
+            river.send_all([("clicks", click) for click in known])  # the first events of a process find nothing in its caches
+            until(lambda: _listed(worker) == len(known), "all lists are out", PATIENCE_S)
+            quick, made, cpu = (
+                _listed(worker, "1.0"),
+                _lists(worker),
+                [one.metric("process_cpu_seconds_total") for one in (door, worker)],
+            )
+            _paced(river, clicks, rate)
+            until(lambda: _listed(worker) == len(known) + len(clicks), "all lists are out", PATIENCE_S)
+            spent = [one.metric("process_cpu_seconds_total") - was for one, was in zip((door, worker), cpu, strict=True)]
+            within = (_listed(worker, "1.0") - quick) / len(clicks)
+            lists = _lists(worker) - made
+        finally:
+            for one in (door, worker):
+                one.kill()
+    yield (
+        f"{rate:,} events/s of {active:,} people: lists within a second",
+        f"{within:.1%}",
+        f"{len(clicks):,} clicks in {seconds} s, {lists / seconds:.0f} lists/s, CPU {spent[1] / seconds:.0%} of a core, "
+        f"{spent[0] / seconds:.0%} for ingest",
+    )
+
+
+def _listed(one: Process, within_s: str | None = None) -> float:
+    """Events whose lists are out, all or within so many seconds."""
+    if within_s is None:
+        return one.metric("freshet_freshness_seconds_count")
+    return one.metric("freshet_freshness_seconds_bucket", le=within_s)
+
+
+def _paced(river: Flow, clicks: Sequence[Click], rate: int) -> None:
+    """Publishes them at that rate, fifty times a second a few; late when the machine is too slow, which is an error."""
+    messages = [(click.user_id.encode(), encode(click)) for click in clicks]
+    topic, begun, at_once = river.settings.topic("clicks"), time.monotonic(), rate // 50
+    for start in range(0, len(messages), at_once):
+        time.sleep(max(0.0, begun + start / rate - time.monotonic()))
+        for key, value in messages[start : start + at_once]:
+            river.producer.send(topic, key=key, value=value)
+    river.producer.flush()
+    took_s = time.monotonic() - begun
+    assert took_s < 1.1 * len(messages) / rate, f"this machine took {took_s:.1f} s to publish them"
 
 
 def _visitors(river: Flow, rate: int, seconds: int) -> None:

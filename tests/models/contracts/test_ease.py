@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import Click, Config, Recommender
-from models.sources.ease import Ease
+from models.sources.ease import Ease, _inverse
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
 from tests.models.state import scores
@@ -63,6 +63,17 @@ def test_weights_are_those_of_ridge_regressions() -> None:
     wanted = regression(matrix(tested), 3.0)
     assert sorted(ease.items.tolist()) == list(range(15))
     assert np.allclose(ease.weights, wanted[np.ix_(ease.items, ease.items)], atol=1e-5)
+
+
+@pytest.mark.parametrize("ridge", [60.0, 1e-3])
+def test_counts_that_bounds_have_cut_short_are_inverted_too(ridge: float) -> None:
+    """They need not be those of any profiles: with a small ridge the matrix has an eigenvalue below 0."""
+    rng = np.random.default_rng(3)
+    half = rng.integers(0, 4, (40, 40))
+    gram = (np.tril(half, -1) + np.tril(half, -1).T + ridge * np.eye(40)).astype(np.float32)
+    assert (np.linalg.eigvalsh(gram).min() < 0.0) == (ridge < 1.0)
+    found, wanted = _inverse(gram.copy()), np.linalg.inv(gram.astype(np.float64))
+    np.testing.assert_allclose(np.tril(found), np.tril(wanted), atol=1e-3 * np.abs(wanted).max())
 
 
 def test_scores_add_up_the_weights_of_the_newest_items() -> None:
