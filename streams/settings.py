@@ -59,7 +59,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     instance_id: Annotated[str, _doc("stable name of this worker (static membership): restarts do not rebalance others")] = ""
     session_timeout_s: Annotated[float, _doc("a worker silent for so long loses its partitions", ge=1, le=300)] = 10.0
     commit_interval_s: Annotated[float, _doc("how often finished batches are committed", gt=0, le=60)] = 0.5
-    batch_events: Annotated[int, _doc("most records a batch agent takes at once", ge=1, le=10_000)] = 500
+    batch_events: Annotated[
+        int, _doc("most records a batch agent takes at once: behind, more of a user's events share a list", ge=1, le=10_000)
+    ] = 5000
     pace_ms: Annotated[float, _doc("pause between two fetches: larger batches against latency", ge=0, le=100)] = 3.0
 
     # lists
