@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import loose_kernel
+from models.kernel import allocating_loose_kernel, loose_kernel
 from models.rows import Array
 
 LEAST: Final = 1e-6
@@ -72,7 +72,7 @@ def lean(profile: Array, length: int, decay: float, row_of: Array, matrix: Array
                     out[d] += part * (v[d] - mean[d] if centred else v[d])
 
 
-@loose_kernel
+@allocating_loose_kernel
 def nearest(matrix: Array, rows: Array, owns: Array, items: Array, mean: Array, out: Array) -> None:
     """For the vector at each of `rows` which of `items`, whose vectors are at `owns`, has the largest cosine with it, both
     centred; the first of equals, and -1 where there is no vector. (How long the first of the two is makes no difference.)"""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import inlined, kernel
+from models.kernel import allocating_kernel, inlined, kernel
 from models.rows import Array, RowPool, class_of, give, grown, take
 
 PAIR: Final = np.dtype([("item", "<i4"), ("count", "<i4")])
@@ -93,7 +93,7 @@ def _rebuild(data: Array, start: int, cap: int, kept: Array, n: int) -> None:
         _put(data, start, cap, kept[k].item, kept[k].count)
 
 
-@kernel
+@allocating_kernel
 def _shed(data: Array, rows: Array, i: int) -> int:
     """Let the rarest eighth of a row go (at least one pair; equally rare ones in the order of the table). Returns how many."""
     start = rows[i].start

@@ -2,7 +2,7 @@
 
 How to add one
 --------------
-1. Write `models/sources/<name>.py` with a subclass of `Source`, its kernels beside it (`@njit(cache=True)`, few array arguments).
+1. Write `models/sources/<name>.py` with a subclass of `Source`, its kernels beside it (see `models.kernel`; few array arguments).
 2. Name its attributes: what it has learned in `kept`, what changes otherwise in `scratch` (see `models.kept`).
 3. Add the class to `REGISTRY` in `models/sources/__init__.py`, its parameters to `Config`.
 4. Add `tests/models/contracts/test_<name>.py`: subclass `SourceContract`, give the naive twin. A test fails without it.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.pairs import PAIR, Pairs, add, home, neighbours
 from models.rows import Array, grown
 from models.sources.base import Query, State, Step
@@ -87,7 +87,7 @@ def _nearest(sequence: Array, number: Array, reach: int, out: Array) -> None:
                     out[i - 1, j - 1] = b - a
 
 
-@kernel
+@allocating_kernel
 def _differences(old: Array, new: Array, head: int, tail: int, weights: Array, number: Array, out: Array) -> int:
     """How S changes when a user's sequence does: rows (earlier, later, change) into `out`; how many.
 

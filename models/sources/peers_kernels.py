@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array
 from models.sources.choosing import choose, first_keys, threshold
 
@@ -28,7 +28,7 @@ def most(profile: Array, length: int, rows: Array) -> int:
     return total
 
 
-@kernel
+@allocating_kernel
 def meet(
     profile: Array, lengths: Array, decays: Array, rare: Array, events: int, takers: Array, inverse_root: Array,
     data: Array, rows: Array, profile_rows: Array, place_of: Array, users: Array, sizes: Array, match: Array, shared: Array,
@@ -77,7 +77,7 @@ def meet(
 
 
 # ------------------------------------------------------------------------------------------------ choosing
-@kernel
+@allocating_kernel
 def _nearest(
     user: int, lane: int, users: Array, sizes: Array, shared: Array, reached: Array, norms: Array, keys: Array, k: int
 ) -> None:  # fmt: skip
@@ -124,7 +124,7 @@ def nearest(
     return n
 
 
-@kernel
+@allocating_kernel
 def _by_key(places: Array, users: Array, keys: Array) -> None:
     """Put places in the order of their users' keys. Those are hashes: with as many drawers as there are places, next to nothing
     is left to sort."""
@@ -198,7 +198,7 @@ def _add(
     return n
 
 
-@kernel
+@allocating_kernel
 def add_up(
     profiles: Array, profile_rows: Array, near: Array, users: Array, match: Array, shared: Array, fade: Array, within: Array,
     reach: Array, bounded: Array, newest: int, score: Array, support: Array, touched: Array,
@@ -233,7 +233,7 @@ def add_up(
     return n
 
 
-@kernel
+@allocating_kernel
 def best(
     score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array, power_of: Array,
     open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,

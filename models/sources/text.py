@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cosines import UNIT, along, nearest
-from models.kernel import kernel
+from models.kernel import allocating_kernel
 from models.rows import Array
 from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, choose, whole
 from models.taste import taste
 from models.vectors import Vectors
 
 
-@kernel
+@allocating_kernel
 def _select(
     item_of: Array, candidates: Array, cosine: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
     items: Array, scores: Array,
