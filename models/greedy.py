@@ -38,7 +38,7 @@ def _fits(x: int, starts: Array, members: Array, counts: Array, caps: Array) -> 
     return True
 
 
-@kernel
+@allocating_kernel
 def _complete(
     value: Array, taken: Array, extra: int, places: int, starts: Array, members: Array, counts: Array, caps: Array, scratch: Array
 ) -> tuple[int, float]:  # fmt: skip
@@ -62,7 +62,7 @@ def _complete(
     return n, total
 
 
-@kernel
+@allocating_kernel
 def _added(x: int, starts: Array, members: Array, target: Array, total: Array, categorised: int, scratch: Array) -> float:
     """C of the list with x."""
     size = starts[x + 1] - starts[x]
