@@ -20,14 +20,15 @@ from models.window import PROFILE
 
 
 @kernel
-def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool) -> None:
-    """Mark the items the user knows; with `repeats` only those they did not like."""
+def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool, at_ms: int) -> int:
+    """Mark the items the user knows; with `repeats` only those they did not like. Returns `Query.pause_ms`."""
     for k in range(len(window)):
         if window[k].item >= 0:
             seen[window[k].item] = stamp
     if repeats:
         for k in range(len(profile)):
             seen[profile[k].item] = 0
+    return max(0, at_ms - window[len(window) - 1].ts) if len(window) > 0 else -1
 
 
 class Asking(Kept):
@@ -89,9 +90,7 @@ class Asking(Kept):
         again = self.repeats if repeats is None else repeats
         pause_ms = -1
         if user >= 0:
-            window = history.window(user)
-            pause_ms = max(0, at_ms - int(window["ts"][-1])) if len(window) else -1
-            _mark(window, profile, self._seen, self._stamp, again)
+            pause_ms = _mark(history.window(user), profile, self._seen, self._stamp, again, at_ms)
         return Query(
             user=user, profile=profile, now_ms=history.now_ms, k=max(n, self.config.candidates),
             open_items=self.catalogue.open, seen=self._seen, stamp=self._stamp, context=context, near=near,

@@ -36,6 +36,7 @@ from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from models.catalogue import Catalogue
 from models.config import Config
@@ -133,7 +134,7 @@ class Found(NamedTuple):
     scores: npt.NDArray[np.float64]
 
 
-class Grounds(NamedTuple):
+class Grounds(Struct, frozen=True, gc=False):
     """Evidence of one source for n items, at most e pieces each. `fraction` (n, e) is the part of the source's score that a piece
     accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
 

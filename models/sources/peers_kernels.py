@@ -198,10 +198,10 @@ def _add(
     return n
 
 
-@allocating_kernel
+@kernel
 def add_up(
     profiles: Array, profile_rows: Array, near: Array, users: Array, match: Array, shared: Array, fade: Array, within: Array,
-    reach: Array, bounded: Array, newest: int, score: Array, support: Array, touched: Array,
+    reach: Array, bounded: Array, newest: int, weights: Array, score: Array, support: Array, touched: Array,
 ) -> int:  # fmt: skip
     """Scores of all items that the nearest have, in all lanes; their number. `near` are places, `shared` weights."""
     warm = 0
@@ -211,7 +211,6 @@ def add_up(
     if warm < 0:
         return 0  # never: it keeps the reads from being optimised away
     n = 0
-    weights = np.zeros(LANES)
     for x in range(len(near)):
         at = near[x]
         v = users[at]
