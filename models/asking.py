@@ -11,7 +11,7 @@ from models.catalogue import Catalogue
 from models.config import Config
 from models.fusion import Union
 from models.habit import Habit
-from models.history import History, Step
+from models.history import Follower, History
 from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
@@ -31,7 +31,7 @@ def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool,
     return max(0, at_ms - window[len(window) - 1].ts) if len(window) > 0 else -1
 
 
-class Asking(Kept):
+class Asking(Follower, Kept):
     """Makes queries and collects candidates. All it holds is scratch, overwritten by the next query."""
 
     scratch = ("sources", "union", "_found", "_nobody", "_seen", "_stamp")
@@ -55,21 +55,6 @@ class Asking(Kept):
         """Make place for so many items."""
         self._seen = grown(self._seen, items)
         self.union.ensure(items)
-
-    def before(self, step: Step) -> None:
-        """Nothing."""
-
-    def after(self, step: Step) -> None:
-        """Nothing."""
-
-    def taught(self, step: Step) -> None:
-        """Nothing."""
-
-    def forget_user(self, user: int) -> None:
-        """Nothing."""
-
-    def forget_item(self, item: int) -> None:
-        """Nothing."""
 
     def query(
         self,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from models.config import Config
 from models.cosines import along
 from models.events import ReviewVector
-from models.history import History, Step
+from models.history import Follower, History, Step
 from models.interning import key64
 from models.kept import Kept, Value
 from models.rows import grown
@@ -35,7 +35,7 @@ def scale_of(dim: int) -> float:
     return 127.0 / min(1.0, 6.0 / math.sqrt(dim))
 
 
-class Reviewers(Kept):
+class Reviewers(Follower, Kept):
     """See the module. A *place* is a row of `means` (places, dim), one per user who says something; `place_of[user]` is the place
     of a user index, -1 for those who say nothing, `UNASKED` where nobody has looked yet; `user_at[place]` the user index or -1.
     """
@@ -82,9 +82,6 @@ class Reviewers(Kept):
         self.place_of = grown(self.place_of, users)
         self.place_of[old:] = UNASKED
 
-    def before(self, step: Step) -> None:
-        """Nothing."""
-
     def after(self, step: Step) -> None:
         """The first event of a user: perhaps their words are here already."""
         if self.place_of[step.user] == UNASKED:
@@ -93,18 +90,12 @@ class Reviewers(Kept):
             if place >= 0:
                 self.user_at[place] = step.user
 
-    def taught(self, step: Step) -> None:
-        """Nothing."""
-
     def forget_user(self, user: int) -> None:
         """This index will stand for somebody else. What its user has said stays, until it is taken back or `forget` is called."""
         place = self.place_of[user]
         if place >= 0:
             self.user_at[place] = -1
         self.place_of[user] = UNASKED
-
-    def forget_item(self, item: int) -> None:
-        """Nothing is kept by item."""
 
     # -------------------------------------------------------------------------------------------- learning
     def put(self, entry: ReviewVector) -> bool:

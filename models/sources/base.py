@@ -40,7 +40,7 @@ from msgspec import Struct
 
 from models.catalogue import Catalogue
 from models.config import Config
-from models.history import History, Step
+from models.history import Follower, History, Step
 from models.kept import Kept
 from models.reviewers import Reviewers
 from models.rows import Array
@@ -153,7 +153,7 @@ def whole(count: int) -> npt.NDArray[np.float64]:
     return _WHOLE[:count] if count <= len(_WHOLE) else np.ones((count, 1))
 
 
-class Source(Kept, ABC):
+class Source(Follower, Kept, ABC):
     """A way to find items for a user. See the module's docstring."""
 
     name: str = ""
@@ -173,26 +173,6 @@ class Source(Kept, ABC):
     def build(cls, state: State) -> list[Source]:
         """The instances of this source that the configuration asks for."""
         return [cls(state)]
-
-    # -------------------------------------------------------------------------------------------- learning
-    def ensure(self, users: int, items: int) -> None:
-        """Make place for user indices below `users` and item indices below `items` (called before any such index is used, with
-        numbers that grow by doubling): state and scratch are sized here and nowhere else."""
-
-    def before(self, step: Step) -> None:
-        """An event is about to enter or leave."""
-
-    def after(self, step: Step) -> None:
-        """The event has entered or left."""
-
-    def taught(self, step: Step) -> None:
-        """A positive event has been learned (once, after `after`)."""
-
-    def forget_user(self, user: int) -> None:
-        """This index will stand for somebody else. All events of the user have left in steps before."""
-
-    def forget_item(self, item: int) -> None:
-        """This index will stand for another item. All its events have left in steps before."""
 
     # -------------------------------------------------------------------------------------------- asking
     @abstractmethod
