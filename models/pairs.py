@@ -150,6 +150,23 @@ def _grow(data: Array, rows: Array, free: Array, i: int) -> bool:
     return True
 
 
+@inlined
+def bumped(data: Array, rows: Array, i: int, j: int, delta: int) -> bool:
+    """Add to the count of `j` in the row of `i` if it is there and stays: what most changes are, done without a call."""
+    cap = rows[i].cap
+    if cap == 0:
+        return False
+    start = rows[i].start
+    at = home(j, cap)
+    while data[start + at].count != 0 and data[start + at].item != j:
+        at = (at + 1) & (cap - 1)
+    count = data[start + at].count
+    if count == 0 or count + delta <= 0:
+        return False
+    data[start + at].count = count + delta
+    return True
+
+
 @kernel
 def add(
     data: Array, rows: Array, free: Array, overflowed: Array, totals: Array, i: int, j: int, delta: int, bound: int, last: bool
@@ -209,9 +226,9 @@ def count_pairs(
         j = profile[k].item
         if j == item:
             continue
-        if not add(data, rows, free, overflowed, totals, item, j, delta, bound, last):
+        if not bumped(data, rows, item, j, delta) and not add(data, rows, free, overflowed, totals, item, j, delta, bound, last):
             return k
-        if not add(data, rows, free, overflowed, totals, j, item, delta, bound, last):
+        if not bumped(data, rows, j, item, delta) and not add(data, rows, free, overflowed, totals, j, item, delta, bound, last):
             add(data, rows, free, overflowed, totals, item, j, -delta, bound, last)
             return k
     return -1
