@@ -11,7 +11,7 @@ from models.catalogue import Catalogue
 from models.config import Config
 from models.fusion import Union
 from models.habit import Habit
-from models.history import History, Step
+from models.history import Follower, History
 from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
@@ -20,17 +20,18 @@ from models.window import PROFILE
 
 
 @kernel
-def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool) -> None:
-    """Mark the items the user knows; with `repeats` only those they did not like."""
+def _mark(window: Array, profile: Array, seen: Array, stamp: int, repeats: bool, at_ms: int) -> int:
+    """Mark the items the user knows; with `repeats` only those they did not like. Returns `Query.pause_ms`."""
     for k in range(len(window)):
         if window[k].item >= 0:
             seen[window[k].item] = stamp
     if repeats:
         for k in range(len(profile)):
             seen[profile[k].item] = 0
+    return max(0, at_ms - window[len(window) - 1].ts) if len(window) > 0 else -1
 
 
-class Asking(Kept):
+class Asking(Follower, Kept):
     """Makes queries and collects candidates. All it holds is scratch, overwritten by the next query."""
 
     scratch = ("sources", "union", "_found", "_nobody", "_seen", "_stamp")
@@ -55,21 +56,6 @@ class Asking(Kept):
         self._seen = grown(self._seen, items)
         self.union.ensure(items)
 
-    def before(self, step: Step) -> None:
-        """Nothing."""
-
-    def after(self, step: Step) -> None:
-        """Nothing."""
-
-    def taught(self, step: Step) -> None:
-        """Nothing."""
-
-    def forget_user(self, user: int) -> None:
-        """Nothing."""
-
-    def forget_item(self, item: int) -> None:
-        """Nothing."""
-
     def query(
         self,
         user_id: str | None,
@@ -89,9 +75,7 @@ class Asking(Kept):
         again = self.repeats if repeats is None else repeats
         pause_ms = -1
         if user >= 0:
-            window = history.window(user)
-            pause_ms = max(0, at_ms - int(window["ts"][-1])) if len(window) else -1
-            _mark(window, profile, self._seen, self._stamp, again)
+            pause_ms = _mark(history.window(user), profile, self._seen, self._stamp, again, at_ms)
         return Query(
             user=user, profile=profile, now_ms=history.now_ms, k=max(n, self.config.candidates),
             open_items=self.catalogue.open, seen=self._seen, stamp=self._stamp, context=context, near=near,

@@ -1,7 +1,7 @@
 """Cosines of centred vectors, in one pass over those that are asked for: nothing is copied.
 
-With m the mean of all vectors, texts are compared by v - m (all texts are alike, and that says nothing), whose length is
-|v - m|^2 = |v|^2 - 2 v.m + |m|^2.
+With m the mean of all vectors, texts are compared by v - m: all texts are alike, and that says nothing. `models.coarse` compares
+many with one.
 """
 
 from __future__ import annotations
@@ -9,39 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from models.kernel import loose_kernel
+from models.kernel import allocating_loose_kernel, loose_kernel
 from models.rows import Array
 
 LEAST: Final = 1e-6
 """Of shorter vectors the direction means nothing."""
-UNIT: Final[npt.NDArray[np.float32]] = np.zeros(0, np.float32)
-
-
-@loose_kernel
-def along(matrix: Array, squared: Array, rows: Array, direction: Array, mean: Array, out: Array) -> None:
-    """Cosine of v - m and the unit vector `direction` for the vectors v at `rows` into `out`; 0 where a row is negative (there
-    is no vector) or v is m. `squared` holds |v|^2 by row; `UNIT`: all are of length 1."""
-    square = np.float32(0.0)
-    common = np.float32(0.0)
-    for d in range(len(mean)):
-        square += mean[d] * mean[d]
-        common += mean[d] * direction[d]
-    for x in range(len(rows)):
-        out[x] = 0.0
-        if rows[x] < 0:
-            continue
-        v = matrix[rows[x]]
-        toward = np.float32(0.0)
-        shared = np.float32(0.0)
-        for d in range(len(mean)):
-            toward += v[d] * direction[d]
-            shared += v[d] * mean[d]
-        own = squared[rows[x]] if len(squared) else np.float32(1.0)
-        length = np.sqrt(max(0.0, np.float64(own) - 2.0 * np.float64(shared) + np.float64(square)))
-        if length > LEAST:
-            out[x] = (np.float64(toward) - np.float64(common)) / length
 
 
 @loose_kernel
@@ -72,7 +45,7 @@ def lean(profile: Array, length: int, decay: float, row_of: Array, matrix: Array
                     out[d] += part * (v[d] - mean[d] if centred else v[d])
 
 
-@loose_kernel
+@allocating_loose_kernel
 def nearest(matrix: Array, rows: Array, owns: Array, items: Array, mean: Array, out: Array) -> None:
     """For the vector at each of `rows` which of `items`, whose vectors are at `owns`, has the largest cosine with it, both
     centred; the first of equals, and -1 where there is no vector. (How long the first of the two is makes no difference.)"""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.calibration import Mix
-from models.kernel import kernel
+from models.kernel import allocating_kernel
 from models.rows import Array
 from models.vectors import Vectors
 
@@ -36,7 +36,7 @@ def by_categories(categories: Mix) -> npt.NDArray[np.float64]:
     return out
 
 
-@kernel
+@allocating_kernel
 def _jaccard(starts: Array, members: Array, categories: int, out: Array) -> None:
     mark = np.full(categories, -1, np.int64)
     for x in range(len(starts) - 1):

@@ -17,8 +17,6 @@ from models.sources.base import Grounds, Query, Source
 _NEGLIGIBLE: Final = 1e-12
 MORE: Final = "more"
 """Kind of the reason that stands for all evidence not named."""
-PART: Final = np.dtype([("share", "<f8"), ("source", "<i8")])
-"""What a source adds to a score."""
 PIECE: Final = np.dtype([("weight", "<f8"), ("number", "<i8"), ("item", "<i4"), ("kind", "<i4"), ("text", "<i4")], align=True)
 """A piece of evidence: its part of the score, users or events (-1: none), item of the profile (-1: none), places in the lists of
 kinds and of texts (-1: none)."""
@@ -39,16 +37,15 @@ def explained(
     """
     count, lines = shares.shape
     places, supported = np.empty((count, lines), np.int64), np.empty((count, lines), np.int32)
-    supports, score = np.empty(count, np.int64), np.empty(lines)
-    parts: Array = np.empty(count * lines, PART)
-    given = np.empty(lines, np.int64)
-    held = _supported(items, shares, places, supported, supports, score, parts, given)
+    supports, score, given = np.empty(count, np.int64), np.empty(lines), np.empty(lines, np.int64)
+    parts, givers = np.empty(count * lines), np.empty(count * lines, np.int64)
+    held = _supported(items, shares, places, supported, supports, score, parts, givers, given)
     grounds = [
         (s, sources[s].evidence(query, supported[s, :support])) for s, support in enumerate(supports.tolist()) if support
     ]  # fmt: skip
     kinds: dict[str, int] = {}
     texts: dict[str, int] = {}
-    pieces: Array = np.empty((lines, sum(ground.fraction.shape[1] for _, ground in grounds)), PIECE)
+    pieces: Array = np.empty((lines, sum([ground.fraction.shape[1] for _, ground in grounds])), PIECE)
     sizes = np.zeros(lines, np.int64)
     for s, ground in grounds:
         _collect(
@@ -56,11 +53,12 @@ def explained(
             _NO_NUMBER if ground.number is None else ground.number, _codes(ground, texts),
             kinds.setdefault(ground.kind, len(kinds)), pieces, sizes,
         )  # fmt: skip
-    best: Array = np.empty(lines * most, PIECE)
+    best, weights, fields = np.empty(most, np.int64), np.empty(lines * most), np.empty((4, lines * most), np.int64)
     rest = np.empty(lines)
-    named = _weightiest(pieces, sizes, score, most, best, rest)
-    because = _evidence(best[:named], [*kinds], [*texts], history)
-    return _lines(items, score, parts[:held], given, [source.name for source in sources], because, sizes, rest, history)
+    named = _weightiest(pieces, sizes, score, most, best, weights, fields, rest)
+    because = _evidence(weights[:named], fields[:, :named], [*kinds], [*texts], history)
+    names = [source.name for source in sources]
+    return _lines(items, score, parts[:held], givers[:held], given, names, because, sizes, rest, history)
 
 
 _NO_ITEM: Final[npt.NDArray[np.int32]] = np.full((1, 1), -1, np.int32)
@@ -87,10 +85,11 @@ def _codes(grounds: Grounds, texts: dict[str, int]) -> npt.NDArray[np.int32]:
 # Plain lists from here on: they are cheaper to walk through than arrays.
 
 
-def _evidence(pieces: Array, kinds: list[str], texts: list[str], history: History) -> list[Evidence]:
-    """Pieces (n,) as reasons."""
+def _evidence(
+    weights: npt.NDArray[np.float64], fields: npt.NDArray[np.int64], kinds: list[str], texts: list[str], history: History
+) -> list[Evidence]:
+    """Pieces (see `_weightiest`) as reasons."""
     ids = history.items.names
-    fields = [pieces[name].tolist() for name in ("kind", "weight", "item", "number", "text")]
     return [
         Evidence(
             kind=kinds[kind],
@@ -99,17 +98,19 @@ def _evidence(pieces: Array, kinds: list[str], texts: list[str], history: Histor
             count=number if number >= 0 else None,
             text=texts[text] if text >= 0 else None,
         )
-        for kind, weight, item, number, text in zip(*fields, strict=True)
+        for weight, number, item, kind, text in zip(weights.tolist(), *fields.tolist(), strict=True)
     ]
 
 
 def _lines(
-    items: npt.NDArray[np.int32], score: npt.NDArray[np.float64], parts: Array, given: npt.NDArray[np.int64], names: list[str],
-    because: list[Evidence], sizes: npt.NDArray[np.int64], rest: npt.NDArray[np.float64], history: History,
+    items: npt.NDArray[np.int32], score: npt.NDArray[np.float64], parts: npt.NDArray[np.float64],
+    givers: npt.NDArray[np.int64], given: npt.NDArray[np.int64], names: list[str], because: list[Evidence],
+    sizes: npt.NDArray[np.int64], rest: npt.NDArray[np.float64], history: History,
 ) -> list[Recommended]:  # fmt: skip
-    """The list. Each line has the next `given` of all parts and the next `sizes` of all reasons."""
+    """The list. Each line has the next `given` of all parts, which its sources (`givers`) have given, and the next `sizes` of all
+    reasons."""
     ids = history.items.names
-    shares = zip([names[s] for s in parts["source"].tolist()], parts["share"].tolist(), strict=True)
+    shares = zip([names[s] for s in givers.tolist()], parts.tolist(), strict=True)
     lines: list[Recommended] = []
     begin = 0
     for item, total, own, size, left in zip(
@@ -130,10 +131,12 @@ def _lines(
 # ------------------------------------------------------------------------------------------------ kernels
 @kernel
 def _supported(
-    items: Array, shares: Array, places: Array, supported: Array, supports: Array, score: Array, parts: Array, given: Array
+    items: Array, shares: Array, places: Array, supported: Array, supports: Array, score: Array, parts: Array, givers: Array,
+    given: Array,
 ) -> int:  # fmt: skip
     """For each source the lines it has a share in: their places, items and number. For each line the sum of its shares, and the
-    shares that are not 0: line after line into `parts`, their number into `given`. Returns how many there are in all."""
+    shares that are not 0: line after line into `parts`, whose they are into `givers`, their number into `given`. Returns how many
+    there are in all."""
     supports[:] = 0
     n = 0
     for x in range(len(items)):
@@ -146,8 +149,8 @@ def _supported(
                 supported[s, supports[s]] = items[x]
                 supports[s] += 1
                 total += share
-                parts[n].share = share
-                parts[n].source = s
+                parts[n] = share
+                givers[n] = s
                 n += 1
         given[x] = n - begin
         score[x] = total
@@ -192,29 +195,34 @@ def _collect(
 
 
 @kernel
-def _weightiest(pieces: Array, sizes: Array, score: Array, most: int, best: Array, rest: Array) -> int:
-    """The weightiest pieces of each line, line after line, into `best`, those that came first before others of the same weight;
-    `sizes` becomes their numbers, `rest` what they leave of each score. Returns how many there are."""
-    begin = 0
+def _weightiest(
+    pieces: Array, sizes: Array, score: Array, most: int, best: Array, weights: Array, fields: Array, rest: Array
+) -> int:  # fmt: skip
+    """The weightiest pieces of each line, those that came first before others of the same weight, line after line into `weights`
+    and `fields` (number, item, kind, text); `sizes` becomes how many each line has, `rest` what they leave of its score. Returns
+    how many there are. `best` (most,) is scratch."""
+    end = 0
     for line in range(len(sizes)):
+        own = pieces[line]
         n = 0
         for p in range(sizes[line]):
-            weight = pieces[line, p].weight
-            if n == most and weight <= best[begin + n - 1].weight:
+            if n == most and own[p].weight <= own[best[n - 1]].weight:
                 continue
-            at = begin + (n if n < most else n - 1)
+            at = n if n < most else n - 1
             n = min(n + 1, most)
-            while at > begin and best[at - 1].weight < weight:
+            while at > 0 and own[best[at - 1]].weight < own[p].weight:
                 best[at] = best[at - 1]
                 at -= 1
-            best[at] = pieces[line, p]
+            best[at] = p
         named = 0.0
-        for p in range(begin, begin + n):
-            named += best[p].weight
+        for p in best[:n]:
+            named += own[p].weight
+            weights[end] = own[p].weight
+            fields[0, end], fields[1, end], fields[2, end], fields[3, end] = own[p].number, own[p].item, own[p].kind, own[p].text
+            end += 1
         sizes[line] = n
         rest[line] = score[line] - named
-        begin += n
-    return begin
+    return end
 
 
 # ------------------------------------------------------------------------------------------------ in words

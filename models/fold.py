@@ -6,33 +6,21 @@ Answers of `Fold.learn` are True exactly if the state changed. What was left out
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from models.catalogue import Catalogue
 from models.config import Config
 from models.events import Interaction, Item, ItemVector, ReviewVector
-from models.history import FRESH, KINDS, KNOWN, TOO_OLD, History, Step
+from models.history import FRESH, KINDS, KNOWN, TOO_OLD, Follower, History, Step
 from models.interning import key64
 from models.kept import Kept
 from models.reviewers import Reviewers
-from models.sources.base import Source
 from models.vectors import Vectors
 from models.window import DEAD
 
 MAX_TIMESTAMP_MS: Final = 2**62
-
-
-class Follower(Protocol):
-    """Somebody who counts along: the hooks of `sources.base.Source`."""
-
-    def ensure(self, users: int, items: int) -> None: ...
-    def before(self, step: Step) -> None: ...
-    def after(self, step: Step) -> None: ...
-    def taught(self, step: Step) -> None: ...
-    def forget_user(self, user: int) -> None: ...
-    def forget_item(self, item: int) -> None: ...
 
 
 class Fold(Kept):
@@ -60,9 +48,9 @@ class Fold(Kept):
         self.step = Step()
         self._spans = [0, 0]
         self._refusals_to_wait = 0
-        self._before = [f.before for f in followers if getattr(type(f), "before", None) is not Source.before]
-        self._after = [f.after for f in followers if getattr(type(f), "after", None) is not Source.after]
-        self._taught = [f.taught for f in followers if getattr(type(f), "taught", None) is not Source.taught]
+        self._before = [f.before for f in followers if type(f).before is not Follower.before]
+        self._after = [f.after for f in followers if type(f).after is not Follower.after]
+        self._taught = [f.taught for f in followers if type(f).taught is not Follower.taught]
 
     # -------------------------------------------------------------------------------------------- events of users
     def interaction(self, line: Interaction) -> bool:

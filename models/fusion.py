@@ -49,8 +49,9 @@ class Union:
             self.found_items, self.found_scores, self.counts, self._place, self._items, self._ranks, self._scores
         )  # fmt: skip
         if complete and self.n:
-            for s, source in enumerate(self.sources):
-                source.score(query, self.items, self._scores[s, : self.n])
+            items, scores = self.items, self.scores
+            for source, out in zip(self.sources, scores, strict=True):
+                source.score(query, items, out)
 
     @property
     def items(self) -> npt.NDArray[np.int32]:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from models.contexts import SHARED
-from models.kernel import kernel, loose_kernel
+from models.kernel import allocating_kernel, allocating_loose_kernel, kernel
 from models.rows import Array
 
 PER_SOURCE: Final = 4
@@ -57,7 +57,7 @@ def features(scores: Array, ranks: Array, items: Array, behind: float, clock: in
             out[a, x] = _OWN_SCALE * (out[a, x] - total / count)
 
 
-@kernel
+@allocating_kernel
 def together(weights: Array, rows: Array) -> Array:
     """The shared weights and those of the rows, added up."""
     total: Array = weights[SHARED].copy()
@@ -66,7 +66,7 @@ def together(weights: Array, rows: Array) -> Array:
     return total
 
 
-@kernel
+@allocating_kernel
 def mean(quick: Array, steady: Array, rows: Array) -> Array:
     """Of both learners' weights in the contexts of these rows, of which the steady one knows the first."""
     mean: Array = (together(quick, rows) + together(steady, rows[:1])) / 2.0
@@ -92,7 +92,7 @@ def softmax(features: Array, count: int, together: Array, out: Array) -> None:
         out[x] /= mass
 
 
-@kernel
+@allocating_kernel
 def learn(
     features: Array, count: int, weights: Array, squares: Array, rows: Array, taken: int, p: Array, rate: float,
     context_rate: float, matrix: Array, inverse: Array, keep: float, prior: float,
@@ -117,7 +117,7 @@ def learn_steadily(
         _adapt(weights[row], squares[row], g, rate)
 
 
-@loose_kernel
+@allocating_loose_kernel
 def _gradient(features: Array, count: int, taken: int, p: Array) -> Array:
     """d log p(taken) / dw."""
     g = np.empty(features.shape[0])
@@ -136,7 +136,7 @@ def _adapt(weights: Array, squares: Array, g: Array, rate: float) -> None:
         weights[k] += rate * g[k] / np.sqrt(squares[k])
 
 
-@kernel
+@allocating_kernel
 def _follow(matrix: Array, inverse: Array, g: Array, keep: float, prior: float) -> None:
     """A = keep A + (1 - keep) prior I + g g'; its inverse follows without the part of the prior (see `REFRESH`)."""
     width = len(g)
@@ -151,7 +151,7 @@ def _follow(matrix: Array, inverse: Array, g: Array, keep: float, prior: float) 
         matrix[i, i] += (1.0 - keep) * prior
 
 
-@kernel
+@allocating_kernel
 def divide(features: Array, count: int, together: Array, p: Array, shares: Array) -> None:
     """p of each candidate divided among the sources that add to its score."""
     sources = shares.shape[0]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.calibration import divergence
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array
 
 PLAIN = 0
@@ -38,7 +38,7 @@ def _fits(x: int, starts: Array, members: Array, counts: Array, caps: Array) -> 
     return True
 
 
-@kernel
+@allocating_kernel
 def _complete(
     value: Array, taken: Array, extra: int, places: int, starts: Array, members: Array, counts: Array, caps: Array, scratch: Array
 ) -> tuple[int, float]:  # fmt: skip
@@ -62,7 +62,7 @@ def _complete(
     return n, total
 
 
-@kernel
+@allocating_kernel
 def _added(x: int, starts: Array, members: Array, target: Array, total: Array, categorised: int, scratch: Array) -> float:
     """C of the list with x."""
     size = starts[x + 1] - starts[x]
@@ -72,7 +72,7 @@ def _added(x: int, starts: Array, members: Array, target: Array, total: Array, c
     return divergence(target, scratch, categorised + (1 if size > 0 else 0))
 
 
-@kernel
+@allocating_kernel
 def _choose(
     value: Array, keys: Array, top: float, taken: Array, nearest: Array, diversity: float, starts: Array, members: Array,
     target: Array, calibration: float, total: Array, categorised: int, counts: Array, caps: Array, places: int, length: int,
@@ -114,7 +114,7 @@ def _note(chosen: int, first: int, scores: Array, taken: Array, starts: Array, m
     return PLAIN
 
 
-@kernel
+@allocating_kernel
 def greedy(
     value: Array, scores: Array, keys: Array, pins: int, places: int, similar: Array, diversity: float,
     starts: Array, members: Array, target: Array, calibration: float, caps: Array, price: float, order: Array, notes: Array,

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.history import History
+from models.history import Follower, History
 from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
@@ -65,8 +65,8 @@ def _voice(events: int, returns: int, sign: int, sums: Array) -> None:
         sums[1] += sign * counted
 
 
-class Habit(Kept):
-    """Follows the fold (see `fold.Follower`): 8 bytes a user."""
+class Habit(Follower, Kept):
+    """Follows the fold (see `history.Follower`): 8 bytes a user."""
 
     kept = ("_events", "_returns", "_sums")
 
@@ -100,9 +100,6 @@ class Habit(Kept):
         """Make place for so many users."""
         self._events, self._returns = grown(self._events, users), grown(self._returns, users)
 
-    def before(self, step: Step) -> None:
-        """Nothing depends on the state before a step."""
-
     def after(self, step: Step) -> None:
         """Count a positive event in or out."""
         if step.positive:
@@ -111,12 +108,3 @@ class Habit(Kept):
                 windows.data, windows.rows, step.user, step.item, step.kind, self.history.positive_rating, step.sign,
                 self._events, self._returns, self._sums,
             )  # fmt: skip
-
-    def taught(self, step: Step) -> None:
-        """Counts are complete with the step."""
-
-    def forget_user(self, user: int) -> None:
-        """What the user did has left in steps before."""
-
-    def forget_item(self, item: int) -> None:
-        """Nothing is kept by item."""

@@ -57,6 +57,30 @@ class Step:
         self.teaches = True  # whether gradient steps learn from it (see `models.pace`)
 
 
+class Follower:
+    """Somebody who counts along, step by step (see `models.sources.base` for what may be done where). A hook that does nothing is
+    left as it is here: it is not even called."""
+
+    def ensure(self, users: int, items: int) -> None:
+        """Make place for user indices below `users` and item indices below `items` (called before any such index is used, with
+        numbers that grow by doubling): state and scratch are sized here and nowhere else."""
+
+    def before(self, step: Step) -> None:
+        """An event is about to enter or leave."""
+
+    def after(self, step: Step) -> None:
+        """The event has entered or left."""
+
+    def taught(self, step: Step) -> None:
+        """A positive event has been learned (once, after `after`)."""
+
+    def forget_user(self, user: int) -> None:
+        """This index will stand for somebody else. All events of the user have left in steps before."""
+
+    def forget_item(self, item: int) -> None:
+        """This index will stand for another item. All its events have left in steps before."""
+
+
 class History(Kept):
     """Windows and profiles of all users, and per item how many events and users there are."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba as nb
 
@@ -18,8 +18,16 @@ def kernel(function: _F) -> _F:
 
     Numba's cache looks only at the file of the function itself; a kernel calls kernels of other files, so here the cache of
     each is stale as soon as any file with kernels has changed.
+
+    It makes no arrays (numba refuses to compile it if it does), and so need not count references to those it is given: whoever
+    calls holds them. Counting costs more than many a kernel does, an array 30 ns a call, and 10 ns where kernels call kernels.
     """
-    return cast(_F, _compiled(function))
+    return cast(_F, _compiled(function, _nrt=False))
+
+
+def allocating_kernel(function: _F) -> _F:
+    """A kernel that makes arrays, or assigns whole ones to others."""
+    return cast(_F, _compiled(function, _nrt=True))
 
 
 def inlined(function: _F) -> _F:
@@ -28,10 +36,18 @@ def inlined(function: _F) -> _F:
     return cast(_F, _compiled(function, inline="always"))
 
 
+_LOOSE: Final = frozenset({"reassoc", "contract", "nsz"})
+
+
 def loose_kernel(function: _F) -> _F:
     """As `kernel`, but sums may be re-associated (eight additions at a time). For what is no part of the exact state, that is for
     what is learned by gradient steps and for comparing vectors (where a library would add up in an order of its own, too)."""
-    return cast(_F, _compiled(function, fastmath={"reassoc", "contract", "nsz"}))
+    return cast(_F, _compiled(function, _nrt=False, fastmath=set(_LOOSE)))
+
+
+def allocating_loose_kernel(function: _F) -> _F:
+    """A loose kernel that makes arrays."""
+    return cast(_F, _compiled(function, _nrt=True, fastmath=set(_LOOSE)))
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
@@ -50,11 +66,11 @@ def _stamped(compiled: Any) -> Any:
 
 
 def _stamp() -> str:
-    """Hash of all files of this package that hold kernels."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    """Hash of all files of this package that hold kernels, and of this one, which says how they are compiled."""
+    digest, here = hashlib.sha256(), Path(__file__)
+    for path in sorted(here.parent.rglob("*.py")):
         source = path.read_bytes()
-        if any(b"\n@" + name in source for name in (b"kernel", b"inlined", b"loose_kernel")):
+        if path == here or any(b"\n@" + name in source for name in (b"kernel", b"inlined", b"loose_kernel", b"allocating_")):
             digest.update(source)
     return digest.hexdigest()
 

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from models.config import Config
 from models.history import History
-from models.kernel import kernel
+from models.kernel import allocating_kernel
 from models.rerank import Reranked
 from models.rows import Array
 from models.sources.base import Query, allowed
@@ -40,7 +40,7 @@ SHORTEST: Final = 5
 """Shorter lists have no place to spare."""
 
 
-@kernel
+@allocating_kernel
 def _seat(
     items: Array, shares: Array, listed: Array, listed_shares: Array, events: Array, young: int, price: float, keys: Array,
     open_items: Array, seen: Array, stamp: int, draw: float, drawn: float,
@@ -79,7 +79,7 @@ def _seat(
     return chosen, (1.0 - draw) * (chosen == best) + draw * near[chosen] / mass
 
 
-@kernel
+@allocating_kernel
 def _at(depth: float, near: Array, items: Array, keys: Array, best: int) -> int:
     """The place at which the sum of `near`, taken in the order of the items' keys, passes `depth`."""
     held = np.flatnonzero(near)

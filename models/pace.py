@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
-from models.history import History, Step
+from models.history import Follower, History, Step
 from models.kept import Kept
 from models.rows import grown
 
@@ -28,8 +28,8 @@ FIRST: Final = 64
 """Lessons about an item before its share counts."""
 
 
-class Pace(Kept):
-    """Follows the fold, before all who are taught (see `fold.Follower`): 8 bytes a user and an item."""
+class Pace(Follower, Kept):
+    """Follows the fold, before all who are taught (see `history.Follower`): 8 bytes a user and an item."""
 
     kept = ("asked", "_users", "_items")
     scratch = ("held_back",)
@@ -70,12 +70,6 @@ class Pace(Kept):
     def ensure(self, users: int, items: int) -> None:
         """Make place for so many users and items."""
         self._users, self._items = grown(self._users, users), grown(self._items, items)
-
-    def after(self, step: Step) -> None:
-        """Nothing."""
-
-    def taught(self, step: Step) -> None:
-        """Nothing."""
 
     def forget_user(self, user: int) -> None:
         """The index will stand for somebody else, who owes nothing."""

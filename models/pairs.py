@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import inlined, kernel
+from models.kernel import allocating_kernel, inlined, kernel
 from models.rows import Array, RowPool, class_of, give, grown, take
 
 PAIR: Final = np.dtype([("item", "<i4"), ("count", "<i4")])
@@ -93,7 +93,7 @@ def _rebuild(data: Array, start: int, cap: int, kept: Array, n: int) -> None:
         _put(data, start, cap, kept[k].item, kept[k].count)
 
 
-@kernel
+@allocating_kernel
 def _shed(data: Array, rows: Array, i: int) -> int:
     """Let the rarest eighth of a row go (at least one pair; equally rare ones in the order of the table). Returns how many."""
     start = rows[i].start
@@ -147,6 +147,23 @@ def _grow(data: Array, rows: Array, free: Array, i: int) -> bool:
         give(free, class_of(cap), old)
     rows[i].start = start
     rows[i].cap = wider
+    return True
+
+
+@inlined
+def bumped(data: Array, rows: Array, i: int, j: int, delta: int) -> bool:
+    """Add to the count of `j` in the row of `i` if it is there and stays: what most changes are, done without a call."""
+    cap = rows[i].cap
+    if cap == 0:
+        return False
+    start = rows[i].start
+    at = home(j, cap)
+    while data[start + at].count != 0 and data[start + at].item != j:
+        at = (at + 1) & (cap - 1)
+    count = data[start + at].count
+    if count == 0 or count + delta <= 0:
+        return False
+    data[start + at].count = count + delta
     return True
 
 
@@ -209,9 +226,9 @@ def count_pairs(
         j = profile[k].item
         if j == item:
             continue
-        if not add(data, rows, free, overflowed, totals, item, j, delta, bound, last):
+        if not bumped(data, rows, item, j, delta) and not add(data, rows, free, overflowed, totals, item, j, delta, bound, last):
             return k
-        if not add(data, rows, free, overflowed, totals, j, item, delta, bound, last):
+        if not bumped(data, rows, j, item, delta) and not add(data, rows, free, overflowed, totals, j, item, delta, bound, last):
             add(data, rows, free, overflowed, totals, item, j, -delta, bound, last)
             return k
     return -1

@@ -22,7 +22,7 @@ from river import optim, reco, stats
 from river.optim import initializers
 
 from models.config import Config
-from models.history import REVIEW, History, Step
+from models.history import REVIEW, Follower, History, Step
 from models.kept import Kept, Saved, Value, fitting
 from models.kernel import kernel
 from models.rows import Array, grown
@@ -43,8 +43,8 @@ def _newest(data: Array, rows: Array, user: int, item: int) -> int:
     return 0
 
 
-class Ratings(Kept):
-    """Follows the steps of the history (see `fold.Follower`)."""
+class Ratings(Follower, Kept):
+    """Follows the steps of the history (see `history.Follower`)."""
 
     kept = ("total", "count", "item_sum", "item_count", "factors")
     scratch = ("_before",)

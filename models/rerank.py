@@ -154,9 +154,10 @@ class Rerank(Kept):
 
 def noted(lines: list[Recommended], ranked: Reranked) -> list[Recommended]:
     """The explained list with one more reason for each line that does not stand where its score would put it."""
-    for line, note in zip(lines, ranked.notes, strict=True):
-        if note:
-            line.reasons.append(Evidence(kind=note, weight=0.0))
+    if any(ranked.notes):
+        for line, note in zip(lines, ranked.notes, strict=True):
+            if note:
+                line.reasons.append(Evidence(kind=note, weight=0.0))
     if ranked.propensity is not None:
         lines[-1] = structs.replace(lines[-1], propensity=ranked.propensity)
     return lines

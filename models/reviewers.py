@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from models.coarse import Coarse
 from models.config import Config
-from models.cosines import along
 from models.events import ReviewVector
-from models.history import History, Step
+from models.history import Follower, History, Step
 from models.interning import key64
 from models.kept import Kept, Value
 from models.rows import grown
@@ -35,16 +35,16 @@ def scale_of(dim: int) -> float:
     return 127.0 / min(1.0, 6.0 / math.sqrt(dim))
 
 
-class Reviewers(Kept):
+class Reviewers(Follower, Kept):
     """See the module. A *place* is a row of `means` (places, dim), one per user who says something; `place_of[user]` is the place
     of a user index, -1 for those who say nothing, `UNASKED` where nobody has looked yet; `user_at[place]` the user index or -1.
     """
 
     kept = (
         "model", "dim", "scale", "texts", "total", "vectors", "keys", "owners", "rows", "next_row", "places", "ids", "free",
-        "sums", "counts", "means", "squared", "place_of", "user_at", "displaced",
+        "sums", "counts", "means", "place_of", "user_at", "displaced",
     )  # fmt: skip
-    scratch = ("_newest",)
+    scratch = ("coarse", "_newest")
 
     def __init__(self, config: Config, history: History) -> None:
         self.bound, self.history = config.max_review_vectors, history
@@ -69,8 +69,8 @@ class Reviewers(Kept):
         self.sums: npt.NDArray[np.int32] = np.zeros((0, 0), np.int32)
         self.counts: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self.means: npt.NDArray[np.float32] = np.zeros((0, 0), np.float32)
-        self.squared: npt.NDArray[np.float32] = np.zeros(0, np.float32)
-        """|mean|^2 per place."""
+        self.coarse = Coarse()
+        """The means, for comparing one with many."""
         self.place_of: npt.NDArray[np.int32] = np.full(16, UNASKED, np.int32)
         self.user_at: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self._newest: dict[int, npt.NDArray[np.int64]] = {}
@@ -82,9 +82,6 @@ class Reviewers(Kept):
         self.place_of = grown(self.place_of, users)
         self.place_of[old:] = UNASKED
 
-    def before(self, step: Step) -> None:
-        """Nothing."""
-
     def after(self, step: Step) -> None:
         """The first event of a user: perhaps their words are here already."""
         if self.place_of[step.user] == UNASKED:
@@ -93,18 +90,12 @@ class Reviewers(Kept):
             if place >= 0:
                 self.user_at[place] = step.user
 
-    def taught(self, step: Step) -> None:
-        """Nothing."""
-
     def forget_user(self, user: int) -> None:
         """This index will stand for somebody else. What its user has said stays, until it is taken back or `forget` is called."""
         place = self.place_of[user]
         if place >= 0:
             self.user_at[place] = -1
         self.place_of[user] = UNASKED
-
-    def forget_item(self, item: int) -> None:
-        """Nothing is kept by item."""
 
     # -------------------------------------------------------------------------------------------- learning
     def put(self, entry: ReviewVector) -> bool:
@@ -187,8 +178,7 @@ class Reviewers(Kept):
             if place == len(self.ids):
                 self.ids.append(None)
                 self.sums, self.counts = grown(self.sums, place + 1), grown(self.counts, place + 1)
-                self.means, self.squared = grown(self.means, place + 1), grown(self.squared, place + 1)
-                self.user_at = grown(self.user_at, place + 1)
+                self.means, self.user_at = grown(self.means, place + 1), grown(self.user_at, place + 1)
             self.ids[place] = user_id
             user = self.history.users.get(user_id)
             self.user_at[place] = user
@@ -203,9 +193,8 @@ class Reviewers(Kept):
         self.total += sign * vector.astype(np.int64)
         self.texts += sign
         self._newest = {}
-        mean = self.sums[place] / (self.scale * max(1, int(self.counts[place])))
-        self.means[place] = mean
-        self.squared[place] = float(mean @ mean)
+        self.means[place] = self.sums[place] / (self.scale * max(1, int(self.counts[place])))
+        self.coarse.follow(self.means, place, place + 1)
 
     def _vector(self, entry: ReviewVector) -> npt.NDArray[np.int8]:
         if self.model is not None and entry.model != self.model:
@@ -223,7 +212,7 @@ class Reviewers(Kept):
             self.total = np.zeros(self.dim, np.int64)
             self.vectors = np.zeros((16, self.dim), np.int8)
             self.sums, self.means = np.zeros((16, self.dim), np.int32), np.zeros((16, self.dim), np.float32)
-            self.counts, self.squared = np.zeros(16, np.int32), np.zeros(16, np.float32)
+            self.counts = np.zeros(16, np.int32)
             self.user_at = np.full(16, -1, np.int32)
         rounded: npt.NDArray[np.float64] = np.clip(np.rint(vector / norm * self.scale), -127, 127)
         return rounded.astype(np.int8)
@@ -231,7 +220,8 @@ class Reviewers(Kept):
     # -------------------------------------------------------------------------------------------- asking
     def similar(self, user: int, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
         """Places of the `most` users who were the last to say something, and how alike their words are to the user's: cosine of
-        the means of their reviews less the mean of all reviews. None if the user says nothing."""
+        the means of their reviews (theirs in bytes, see `models.coarse`) less the mean of all reviews. None if the user says
+        nothing."""
         place = int(self.place_of[user]) if user >= 0 else -1
         if place == UNASKED:  # nothing they did is left, what they said is
             place = self.places.get(self.history.users.name(user), -1)
@@ -244,8 +234,7 @@ class Reviewers(Kept):
             return None
         places = self._last(most)
         alike = np.empty(len(places))
-        along(self.means, self.squared, places, own / np.float32(length), common, alike)
-        alike[self.counts[places] == 0] = 0.0
+        self.coarse.along(places, own / np.float32(length), common, alike)
         return places, alike
 
     def _last(self, most: int) -> npt.NDArray[np.int64]:
@@ -262,6 +251,8 @@ class Reviewers(Kept):
     def restore(self, saved: Mapping[str, Value]) -> None:
         super().restore(saved)
         self._newest = {}
+        self.coarse = Coarse()
+        self.coarse.follow(self.means)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""

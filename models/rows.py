@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept, Saved, Value, fitting
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 
 Array = npt.NDArray[Any]
 
@@ -119,7 +119,7 @@ def _move(data: Array, rows: Array, out: Array) -> int:
     return end
 
 
-@kernel
+@allocating_kernel
 def _wipe(data: Array, rows: Array, order: Array, end: int) -> None:
     """Empty all cells before `end` that belong to no row; `order` are the rows by their start."""
     begin = 0

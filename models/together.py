@@ -7,13 +7,13 @@ makes cosines of it, `Ease` a regression.
 from __future__ import annotations
 
 from models.config import Config
-from models.history import History, Step
+from models.history import Follower, History, Step
 from models.kept import Kept
 from models.pairs import Pairs
 
 
-class Together(Kept):
-    """Follows the steps of the history (see `fold.Follower`). Bounds: `max_pairs`, `max_neighbours`."""
+class Together(Follower, Kept):
+    """Follows the steps of the history (see `history.Follower`). Bounds: `max_pairs`, `max_neighbours`."""
 
     kept = ("pairs",)
     scratch = ("wanted",)
@@ -29,19 +29,10 @@ class Together(Kept):
         if self.wanted:
             self.pairs.ensure(items)
 
-    def before(self, step: Step) -> None:
-        """Nothing depends on the state before a step."""
-
     def after(self, step: Step) -> None:
         """The step's item has come into the user's profile, or gone out of it."""
         if self.wanted and (step.joined or step.left):
             self.pairs.count(step.item, self.history.profile(step.user), 1 if step.joined else -1)
-
-    def taught(self, step: Step) -> None:
-        """Counts are complete with the step."""
-
-    def forget_user(self, user: int) -> None:
-        """What the user had has left in steps before."""
 
     def forget_item(self, item: int) -> None:
         """Its row is empty: nobody has the item."""

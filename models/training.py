@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from models.asking import Asking
 from models.fusion import Fusion
-from models.history import History
+from models.history import Follower, History
 from models.sources.base import Step
 
 
-class Trainer:
-    """Follows the fold (see `fold.Follower`); acts before an event enters, when everything is as it was for the list."""
+class Trainer(Follower):
+    """Follows the fold (see `history.Follower`); acts before an event enters, when everything is as it was for the list."""
 
     def __init__(self, asking: Asking, fusion: Fusion, history: History) -> None:
         self.asking, self.fusion, self.history = asking, fusion, history
@@ -40,15 +40,6 @@ class Trainer:
     def ensure(self, users: int, items: int) -> None:
         """Make place for so many items."""
         self.fusion.ensure(items)
-
-    def after(self, step: Step) -> None:
-        """Nothing."""
-
-    def taught(self, step: Step) -> None:
-        """Nothing."""
-
-    def forget_user(self, user: int) -> None:
-        """Nothing: weights belong to nobody."""
 
     def forget_item(self, item: int) -> None:
         """The index will stand for another item."""

@@ -8,13 +8,21 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from models.coarse import Coarse
 from models.config import Config
 from models.events import ItemVector
 from models.kept import Kept, Value
-from models.rows import grown
+from models.kernel import kernel
+from models.rows import Array, grown
 
 FIXED = 1 << 30
 """The sum of all vectors is kept in integers of 2**-30, so that it is the same in whatever order they came."""
+
+
+@kernel
+def _rows_of(row_of: Array, items: Array, rows: Array) -> None:
+    for x in range(len(items)):
+        rows[x] = row_of[items[x]] if items[x] < len(row_of) else -1
 
 
 class Vectors(Kept):
@@ -26,7 +34,7 @@ class Vectors(Kept):
     kept = (
         "model", "dim", "count", "version", "evicted", "matrix", "item_of", "row_of", "total", "snippets", "recent",
     )  # fmt: skip
-    scratch = ("_mean", "_newest")
+    scratch = ("coarse", "_mean", "_newest")
 
     def __init__(self, config: Config) -> None:
         self.bound = config.max_vectors
@@ -37,6 +45,7 @@ class Vectors(Kept):
         """Changes with every change."""
         self.evicted = 0
         self.matrix: npt.NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self.coarse = Coarse()
         self.item_of: npt.NDArray[np.int32] = np.zeros(16, np.int32)
         self.row_of: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
         self.total: npt.NDArray[np.int64] = np.zeros(0, np.int64)
@@ -81,7 +90,7 @@ class Vectors(Kept):
             self.snippets.pop(item, None)
         self.recent.pop(item, None)
         self.recent[item] = None
-        self._changed()
+        self._changed(row)
         return True
 
     def drop(self, item: int) -> bool:
@@ -99,13 +108,20 @@ class Vectors(Kept):
         self.count = last
         del self.recent[item]
         self.snippets.pop(item, None)
-        self._changed()
+        self._changed(row)
         return True
 
     def rows_of(self, items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """Row of each item, -1 for those without vector."""
-        inside = items < len(self.row_of)
-        return np.where(inside, self.row_of[np.where(inside, items, 0)], -1).astype(np.int64)
+        rows = np.empty(len(items), np.int64)
+        _rows_of(self.row_of, items, rows)
+        return rows
+
+    def along(
+        self, rows: npt.NDArray[np.int64], direction: npt.NDArray[np.float32], out: npt.NDArray[np.float64]
+    ) -> None:  # fmt: skip
+        """Cosines of the vectors at `rows` with a unit vector, see `Coarse.along`."""
+        self.coarse.along(rows, direction, self.mean(), out)
 
     def newest(self, count: int) -> npt.NDArray[np.int64]:
         """Rows of the `count` items whose vectors changed last (all, in no order, where there are no more); to be read only."""
@@ -131,10 +147,13 @@ class Vectors(Kept):
     def restore(self, saved: Mapping[str, Value]) -> None:
         super().restore(saved)
         self._forget_derived()
+        self.coarse = Coarse()
+        self.coarse.follow(self.matrix)
 
-    def _changed(self) -> None:
+    def _changed(self, row: int) -> None:
         self.version += 1
         self._forget_derived()
+        self.coarse.follow(self.matrix, row, row + 1)
 
     def _forget_derived(self) -> None:
         self._mean, self._newest = None, {}

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array, reserve
 from models.takers import join, leave
 
@@ -89,7 +89,7 @@ def _holds(data: Array, rows: Array, user: int, item: int) -> bool:
     return False
 
 
-@kernel
+@allocating_kernel
 def derive(
     data: Array, rows: Array, profile: Array, profile_rows: Array, free: Array,
     slot: Array, entries: Array, weights: Array, positive_rating: int, user: int, item: int,

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
-from models.history import REVIEW, History, Step
+from models.history import REVIEW, Follower, History, Step
 from models.kept import Kept
 from models.rating_neighbours.kernels import opinion
 from models.rows import Array, grown
 from models.takers import Takers
 
 
-class Raters(Kept):
-    """The `item_users` most recent raters of each item, `max_events` in all (see `fold.Follower` for the hooks).
+class Raters(Follower, Kept):
+    """The `item_users` most recent raters of each item, `max_events` in all (see `history.Follower` for the hooks).
 
     The sums go over all raters, also those that had to make place in the list of an item.
     """
@@ -63,15 +63,6 @@ class Raters(Kept):
             self.of.join(item, step.user)
         elif one < 0:
             self.of.leave(item, step.user)
-
-    def taught(self, step: Step) -> None:
-        """Nothing is learned by gradient steps."""
-
-    def forget_user(self, user: int) -> None:
-        """All opinions of the user have left in steps before."""
-
-    def forget_item(self, item: int) -> None:
-        """All opinions on the item have left in steps before."""
 
     def row(self, item: int) -> Array:
         """The raters of an item, the most recent last. A view."""

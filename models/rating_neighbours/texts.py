@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.history import Step
+from models.history import Follower
 from models.rows import grown
 
 Vector = npt.NDArray[np.floating]
@@ -93,8 +93,8 @@ class Means:
         return out
 
 
-class TextProfiles:
-    """The words of users and the words about items, by index of the history (a `fold.Follower`, to know who is forgotten).
+class TextProfiles(Follower):
+    """The words of users and the words about items, by index of the history (a `history.Follower`, to know who is forgotten).
 
     Vectors are not remembered: who takes a review back (an edit, a deletion, an erasure) gives its vector again.
     """
@@ -111,18 +111,6 @@ class TextProfiles:
         """A review that was added never happened."""
         self.users.remove(user, vector)
         self.items.remove(item, vector)
-
-    def ensure(self, users: int, items: int) -> None:
-        """Rows come with the first text."""
-
-    def before(self, step: Step) -> None:
-        """A step has no words."""
-
-    def after(self, step: Step) -> None:
-        """A step has no words."""
-
-    def taught(self, step: Step) -> None:
-        """A step has no words."""
 
     def forget_user(self, user: int) -> None:
         """This index will stand for somebody else."""

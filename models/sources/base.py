@@ -2,7 +2,7 @@
 
 How to add one
 --------------
-1. Write `models/sources/<name>.py` with a subclass of `Source`, its kernels beside it (`@njit(cache=True)`, few array arguments).
+1. Write `models/sources/<name>.py` with a subclass of `Source`, its kernels beside it (see `models.kernel`; few array arguments).
 2. Name its attributes: what it has learned in `kept`, what changes otherwise in `scratch` (see `models.kept`).
 3. Add the class to `REGISTRY` in `models/sources/__init__.py`, its parameters to `Config`.
 4. Add `tests/models/contracts/test_<name>.py`: subclass `SourceContract`, give the naive twin. A test fails without it.
@@ -36,10 +36,11 @@ from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from models.catalogue import Catalogue
 from models.config import Config
-from models.history import History, Step
+from models.history import Follower, History, Step
 from models.kept import Kept
 from models.reviewers import Reviewers
 from models.rows import Array
@@ -133,7 +134,7 @@ class Found(NamedTuple):
     scores: npt.NDArray[np.float64]
 
 
-class Grounds(NamedTuple):
+class Grounds(Struct, frozen=True, gc=False):
     """Evidence of one source for n items, at most e pieces each. `fraction` (n, e) is the part of the source's score that a piece
     accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
 
@@ -152,7 +153,7 @@ def whole(count: int) -> npt.NDArray[np.float64]:
     return _WHOLE[:count] if count <= len(_WHOLE) else np.ones((count, 1))
 
 
-class Source(Kept, ABC):
+class Source(Follower, Kept, ABC):
     """A way to find items for a user. See the module's docstring."""
 
     name: str = ""
@@ -172,26 +173,6 @@ class Source(Kept, ABC):
     def build(cls, state: State) -> list[Source]:
         """The instances of this source that the configuration asks for."""
         return [cls(state)]
-
-    # -------------------------------------------------------------------------------------------- learning
-    def ensure(self, users: int, items: int) -> None:
-        """Make place for user indices below `users` and item indices below `items` (called before any such index is used, with
-        numbers that grow by doubling): state and scratch are sized here and nowhere else."""
-
-    def before(self, step: Step) -> None:
-        """An event is about to enter or leave."""
-
-    def after(self, step: Step) -> None:
-        """The event has entered or left."""
-
-    def taught(self, step: Step) -> None:
-        """A positive event has been learned (once, after `after`)."""
-
-    def forget_user(self, user: int) -> None:
-        """This index will stand for somebody else. All events of the user have left in steps before."""
-
-    def forget_item(self, item: int) -> None:
-        """This index will stand for another item. All its events have left in steps before."""
 
     # -------------------------------------------------------------------------------------------- asking
     @abstractmethod

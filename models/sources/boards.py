@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
 from models.sources.base import allowed
 
@@ -46,7 +46,7 @@ def _cut(members: Array, at: Array, floor: Array, floor_key: Array, scores: Arra
     floor_key[0] = keys[members[bound]]
 
 
-@kernel
+@allocating_kernel
 def _order(members: Array, at: Array, floor: Array, scores: Array, keys: Array) -> None:
     """Put all members in order, the best first."""
     found = members[: floor[_SIZE]]

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import inlined, kernel
+from models.kernel import allocating_kernel, inlined, kernel
 from models.rows import Array, grown
 
 _LONG: Final = 512
@@ -135,7 +135,7 @@ def first_keys(keys: Array, wanted: int) -> np.uint64:
     return low
 
 
-@kernel
+@allocating_kernel
 def _ranked(values: Array, ids: Array, keys: Array, k: int, items: Array, scores: Array) -> None:
     """The best `k` in order. A place is the number of those that are better: n^2 comparisons, without a branch in sight."""
     n = len(values)
@@ -161,7 +161,7 @@ def _ranked(values: Array, ids: Array, keys: Array, k: int, items: Array, scores
             scores[places[x]] = values[x]
 
 
-@kernel
+@allocating_kernel
 def choose(values: Array, ids: Array, keys: Array, k: int, items: Array, scores: Array) -> int:
     """The best `k` of `ids` by `values` (n,), equal ones by the smaller key, into `items` and `scores`, the best first; returns
     how many. `keys` is by id, no two the same."""
@@ -207,7 +207,7 @@ def choose(values: Array, ids: Array, keys: Array, k: int, items: Array, scores:
     return min(m, k)
 
 
-@kernel
+@allocating_kernel
 def best_of(
     score: Array, touched: Array, count: int, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
     items: Array, scores: Array,

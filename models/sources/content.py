@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array
 from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, blank, choose, clear
 
@@ -62,7 +62,7 @@ def _score_all(of_item: Array, of_rows: Array, affinity: Array, items: Array, ou
         out[x] = _score(of_item, of_rows, affinity, items[x])
 
 
-@kernel
+@allocating_kernel
 def _find(
     affinity: Array, categories: Array, of_item: Array, of_rows: Array, newest: Array, newest_rows: Array,
     met: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,

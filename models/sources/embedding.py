@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import kernel
+from models.kernel import allocating_kernel
 from models.rows import Array, grown
 from models.sources import embedding_kernels as kernels
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, choose
@@ -29,7 +29,7 @@ _SPREAD: Final = 20.0
 """A score of exp(-20) of the best is as good as none."""
 
 
-@kernel
+@allocating_kernel
 def _find(
     into: Array, out: Array, bias: Array, alive: Array, profile: Array, context_items: int, decay: float, recent: Array,
     context: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array,
@@ -55,7 +55,7 @@ def _find(
     return count, top
 
 
-@kernel
+@allocating_kernel
 def _score(out: Array, bias: Array, alive: Array, context: Array, top: float, items: Array, scores: Array) -> None:
     known = np.empty(len(items), np.int32)
     places = np.empty(len(items), np.int32)

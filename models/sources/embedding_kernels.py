@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import loose_kernel
+from models.kernel import allocating_loose_kernel, loose_kernel
 from models.rows import Array
 from models.sources.choosing import blank
 
@@ -125,7 +125,7 @@ def place_of(profile: Array, item: int) -> int:
     return -1
 
 
-@loose_kernel
+@allocating_loose_kernel
 def taught(
     into: Array, out: Array, bias: Array, alive: Array, data: Array, rows: Array, user: int, item: int, keys: Array,
     past: Array, most_past: int, recent: Array, recent_place: Array, counters: Array, random: Array, scratch: Array,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import kernel
-from models.pairs import PAIR, Pairs, add, home, neighbours
+from models.kernel import allocating_kernel, kernel
+from models.pairs import PAIR, Pairs, add, bumped, home, neighbours
 from models.rows import Array, grown
 from models.sources.base import Query, State, Step
 from models.sources.choosing import clear_lanes
@@ -87,7 +87,7 @@ def _nearest(sequence: Array, number: Array, reach: int, out: Array) -> None:
                     out[i - 1, j - 1] = b - a
 
 
-@kernel
+@allocating_kernel
 def _differences(old: Array, new: Array, head: int, tail: int, weights: Array, number: Array, out: Array) -> int:
     """How S changes when a user's sequence does: rows (earlier, later, change) into `out`; how many.
 
@@ -160,9 +160,11 @@ def _count(
         i = changes[c, 0]
         j = changes[c, 1]
         delta = changes[c, 2]
-        if not add(data, rows, free, overflowed, totals, i, j, delta, bound, last):
+        if not bumped(data, rows, i, j, delta) and not add(data, rows, free, overflowed, totals, i, j, delta, bound, last):
             return c
-        if not add(back_data, back_rows, back_free, back_overflowed, back_totals, j, i, delta, bound, last):
+        if not bumped(back_data, back_rows, j, i, delta) and not add(
+            back_data, back_rows, back_free, back_overflowed, back_totals, j, i, delta, bound, last
+        ):
             add(data, rows, free, overflowed, totals, i, j, -delta, bound, last)
             return c
         ahead[i] += delta

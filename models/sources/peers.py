@@ -61,8 +61,9 @@ class Peers(Kept):
 
     scratch = (
         "_lanes", "_stamp", "_place_of", "_score", "_support", "_power", "_power_of", "_touched", "_count", "_items", "_scores",
-        "_candidates", "_lengths", "_decays", "_rare", "_shares", "_peers", "_norms", "_near", "_nearest", "_bounded",
-        "_newest", "_fade", "_within", "_reach", "_users", "_match", "_sizes", "_shared", "_reached", "_met",
+        "_candidates", "_weights", "_lengths", "_longest", "_decays", "_rare", "_shares", "_peers", "_norms", "_near",
+        "_nearest", "_bounded", "_newest", "_fade", "_within", "_reach", "_users", "_match", "_sizes", "_shared", "_reached",
+        "_met",
     )  # fmt: skip
 
     def __init__(self, config: Config, history: History) -> None:
@@ -81,6 +82,7 @@ class Peers(Kept):
         self._count = 0
         self._items: npt.NDArray[np.int32] = np.zeros((LANES, 0), np.int32)
         self._scores: npt.NDArray[np.float64] = np.zeros((LANES, 0))
+        self._weights: npt.NDArray[np.float64] = np.zeros(LANES)
         self._candidates: npt.NDArray[np.int64] = np.zeros(LANES, np.int64)
 
     def join(self, lane: Lane) -> Lane:
@@ -97,6 +99,7 @@ class Peers(Kept):
         lanes, window = self._lanes, self.config.window_events
         unused = LANES - len(lanes)
         self._lengths = np.array([lane.items for lane in lanes] + [0] * unused)
+        self._longest = max(lane.items for lane in lanes)
         self._decays = np.array([lane.decay for lane in lanes] + [0.0] * unused)
         self._rare = np.array([lane.rare for lane in lanes] + [False] * unused)
         self._shares = np.array([lane.share for lane in lanes] + [0.0] * unused)
@@ -137,7 +140,7 @@ class Peers(Kept):
         """Find the nearest peers of a user for all lanes."""
         self._stamp = -1
         history, pool = self.history, self.history.users_of.pool
-        most = min(kernels.most(profile, self._lengths.max(), pool.rows), len(self._place_of)) + 1
+        most = min(kernels.most(profile, self._longest, pool.rows), len(self._place_of)) + 1
         if most > len(self._users):
             self._room(2 * most)
         self._met = kernels.meet(
@@ -161,7 +164,7 @@ class Peers(Kept):
             profiles = self.history.profiles
             self._count = kernels.add_up(
                 profiles.data, profiles.rows, self._near[: self._nearest], self._users, self._match, self._shared, self._fade,
-                self._within, self._reach, self._bounded, self._newest, self._score, self._support, self._touched,
+                self._within, self._reach, self._bounded, self._newest, self._weights, self._score, self._support, self._touched,
             )  # fmt: skip
         if query.k > self._items.shape[1]:
             self._items, self._scores = np.zeros((LANES, query.k), np.int32), np.zeros((LANES, query.k))

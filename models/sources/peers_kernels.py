@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array
 from models.sources.choosing import choose, first_keys, threshold
 
@@ -28,7 +28,7 @@ def most(profile: Array, length: int, rows: Array) -> int:
     return total
 
 
-@kernel
+@allocating_kernel
 def meet(
     profile: Array, lengths: Array, decays: Array, rare: Array, events: int, takers: Array, inverse_root: Array,
     data: Array, rows: Array, profile_rows: Array, place_of: Array, users: Array, sizes: Array, match: Array, shared: Array,
@@ -77,7 +77,7 @@ def meet(
 
 
 # ------------------------------------------------------------------------------------------------ choosing
-@kernel
+@allocating_kernel
 def _nearest(
     user: int, lane: int, users: Array, sizes: Array, shared: Array, reached: Array, norms: Array, keys: Array, k: int
 ) -> None:  # fmt: skip
@@ -124,7 +124,7 @@ def nearest(
     return n
 
 
-@kernel
+@allocating_kernel
 def _by_key(places: Array, users: Array, keys: Array) -> None:
     """Put places in the order of their users' keys. Those are hashes: with as many drawers as there are places, next to nothing
     is left to sort."""
@@ -201,7 +201,7 @@ def _add(
 @kernel
 def add_up(
     profiles: Array, profile_rows: Array, near: Array, users: Array, match: Array, shared: Array, fade: Array, within: Array,
-    reach: Array, bounded: Array, newest: int, score: Array, support: Array, touched: Array,
+    reach: Array, bounded: Array, newest: int, weights: Array, score: Array, support: Array, touched: Array,
 ) -> int:  # fmt: skip
     """Scores of all items that the nearest have, in all lanes; their number. `near` are places, `shared` weights."""
     warm = 0
@@ -211,7 +211,6 @@ def add_up(
     if warm < 0:
         return 0  # never: it keeps the reads from being optimised away
     n = 0
-    weights = np.zeros(LANES)
     for x in range(len(near)):
         at = near[x]
         v = users[at]
@@ -233,7 +232,7 @@ def add_up(
     return n
 
 
-@kernel
+@allocating_kernel
 def best(
     score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array, power_of: Array,
     open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,

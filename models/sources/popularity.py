@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, gather, whole
 from models.sources.boards import Board, best, update
@@ -87,7 +87,7 @@ def _count(
         update(members, at, floor, floor_key, counts, keys, item, span, bound)
 
 
-@kernel
+@allocating_kernel
 def _recount(
     data: Array, rows: Array, users: int, weights: Array, positive_rating: int, half_life_ms: int, base: int, out: Array
 ) -> None:  # fmt: skip

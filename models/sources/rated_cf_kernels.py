@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import inlined, kernel
+from models.kernel import allocating_kernel, inlined, kernel
 from models.rating_neighbours.kernels import direction, opinions
 from models.rows import Array
 from models.sources.choosing import blank, choose, offer
@@ -34,7 +34,7 @@ def most(own: Array, rater_rows: Array) -> int:
     return int(total)
 
 
-@kernel
+@allocating_kernel
 def meet(
     own: Array, rater_data: Array, rater_rows: Array, window_rows: Array, keys: Array, place_of: Array, users: Array,
     crowd: Array, ends: Array,
@@ -123,7 +123,7 @@ def weigh(
         place[own[k].item] = 0
 
 
-@kernel
+@allocating_kernel
 def nearest(weights: Array, k: int) -> Array:
     """The places of the `k` largest weights above 0, in rising order; equal ones by place, which is by key."""
     near = np.flatnonzero(weights > 0.0)
@@ -216,7 +216,7 @@ def spread(
     return n
 
 
-@kernel
+@allocating_kernel
 def because_of(
     own: Array, tastes: Array, positive_rating: int, shrink: float, crowd: Array, ends: Array, begins: Array, items: Array,
     deviations: Array, sums: Array, beside: Array, wanted: Array, fraction: Array, because: Array,

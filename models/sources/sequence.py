@@ -58,23 +58,9 @@ class _Ordered(Source):
     family = Family.COLLABORATIVE
     both = False
 
-    def __init__(self, state: State, order: Order, *, keeps: bool) -> None:
+    def __init__(self, state: State, order: Order) -> None:
         super().__init__(state)
         self.order = order
-        self.keeps = keeps
-        """Whether this instance is the one that counts; the other reads what it has counted."""
-
-    def ensure(self, users: int, items: int) -> None:
-        if self.keeps:
-            self.order.ensure(items)
-
-    def before(self, step: Step) -> None:
-        if self.keeps:
-            self.order.before(step)
-
-    def after(self, step: Step) -> None:
-        if self.keeps:
-            self.order.after(step)
 
     def find(self, query: Query, found: Found) -> int:
         order = self.order
@@ -97,15 +83,9 @@ class _Ordered(Source):
         )  # fmt: skip
         return Grounds("goes_with" if self.both else "follows", fraction, item=because)
 
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        if not self.keeps:
-            return {}
-        following, preceding = self.order.following.pool, self.order.preceding.pool
-        return {"sequence_cells": (following.used + preceding.used, following.max_cells + preceding.max_cells)}
-
 
 class Sequence(_Ordered):
-    """What follows what the user took last."""
+    """What follows what the user took last. It counts; the other reads what it has counted."""
 
     name = "sequence"
     kept = ("order",)
@@ -113,7 +93,20 @@ class Sequence(_Ordered):
     @classmethod
     def build(cls, state: State) -> list[Source]:
         order = Order(state)
-        return [Sequence(state, order, keeps=True), Proximity(state, order, keeps=False)]
+        return [Sequence(state, order), Proximity(state, order)]
+
+    def ensure(self, users: int, items: int) -> None:
+        self.order.ensure(items)
+
+    def before(self, step: Step) -> None:
+        self.order.before(step)
+
+    def after(self, step: Step) -> None:
+        self.order.after(step)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        following, preceding = self.order.following.pool, self.order.preceding.pool
+        return {"sequence_cells": (following.used + preceding.used, following.max_cells + preceding.max_cells)}
 
 
 class Proximity(_Ordered):

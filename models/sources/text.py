@@ -1,7 +1,7 @@
 """Text: items about which things are said that are said about what the user took.
 
-score(i) = max(0, cosine of v_i - mean and the user's taste), with v_i the item's vector and mean that of all items: uncentred,
-texts are all alike and only popular items are found. `models.taste` says what a taste is.
+score(i) = max(0, cosine of v_i - mean and the user's taste), with v_i the item's vector (in bytes, see `models.coarse`) and mean
+that of all items: uncentred, texts are all alike and only popular items are found. `models.taste` says what a taste is.
 
 Candidates come from an outside vector search (`Query.near`) or else from comparing the taste with the `text_scan` vectors that
 changed last. Either way the score is worked out here, so that both answer alike.
@@ -12,15 +12,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.cosines import UNIT, along, nearest
-from models.kernel import kernel
+from models.cosines import nearest
+from models.kernel import allocating_kernel
 from models.rows import Array
 from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, choose, whole
 from models.taste import taste
 from models.vectors import Vectors
 
 
-@kernel
+@allocating_kernel
 def _select(
     item_of: Array, candidates: Array, cosine: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
     items: Array, scores: Array,
@@ -57,7 +57,7 @@ class Text(Source):
         if not len(rows):
             return 0
         cosine = np.empty(len(rows))
-        along(self.vectors.matrix, UNIT, rows, self._taste, self.vectors.mean(), cosine)
+        self.vectors.along(rows, self._taste, cosine)
         return _select(
             self.vectors.item_of, rows, cosine, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
             found.items, found.scores,
@@ -73,12 +73,12 @@ class Text(Source):
         out[:] = 0.0
         if self._taste is None:
             return
-        along(self.vectors.matrix, UNIT, self.vectors.rows_of(items), self._taste, self.vectors.mean(), out)
+        self.vectors.along(self.vectors.rows_of(items), self._taste, out)
         np.maximum(out, 0.0, out=out)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
         """For each item, the item of the profile whose text is nearest, and what was said about the recommended one."""
-        newest = query.profile["item"][-self.config.text_items :]
+        newest = np.ascontiguousarray(query.profile["item"][-self.config.text_items :])
         rows = self.vectors.rows_of(newest)
         own, owns = newest[rows >= 0], rows[rows >= 0]
         because = np.empty((len(items), 1), np.int32)

@@ -15,18 +15,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import kernel
+from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, clear, push, settle, whole
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, choose, clear, whole
 
 
 @kernel
-def _nearest(
+def _meet(
     profile: Array, user: int, length: int, decay: float, users: Array, user_rows: Array, inverse_root: Array,
-    profile_rows: Array, score: Array, touched: Array, count: Array, keys: Array, k: int, near: Array, weight: Array,
-) -> int:  # fmt: skip
-    """The `k` most similar users, the best first, into `near` and `weight`; `score` holds what all of them have in common with
-    the user, `touched` who they are."""
+    profile_rows: Array, score: Array, touched: Array, count: Array,
+) -> float:  # fmt: skip
+    """What all who share items with the user have in common into `score`, who they are into `touched`; the largest s."""
     clear(score, touched, count)
     n = 0
     age = 1.0
@@ -37,21 +36,48 @@ def _nearest(
         start = user_rows[j].start
         for c in range(start, start + user_rows[j].size):
             v = users[c]
-            if score[v] == 0.0:
-                touched[n] = v
-                n += 1
+            touched[n] = v
+            n += score[v] == 0.0
             score[v] += part
     count[0] = n
-    m = 0
+    best = 0.0
     for x in range(n):
         v = touched[x]
         if v != user:
-            m = push(near, weight, keys, m, k, v, score[v] / np.sqrt(profile_rows[v].size + 1.0))
-    settle(near, weight, keys, m)
-    return m
+            best = max(best, score[v] / np.sqrt(profile_rows[v].size + 1.0))
+    return best
 
 
-@kernel
+@allocating_kernel
+def _blend(
+    touched: Array, count: int, common: Array, profile_rows: Array, best: float, share: float, places: Array, user_at: Array,
+    cosines: Array, alike: Array, user: int, keys: Array, k: int, near: Array, weight: Array,
+) -> int:  # fmt: skip
+    """The `k` users with the largest w, the best first, into `near` and `weight`. `cosines` are those of the users at `places`;
+    `alike` (per user) is all 0 before and after."""
+    for x in range(len(places)):
+        if user_at[places[x]] >= 0:
+            alike[user_at[places[x]]] = max(0.0, cosines[x])
+    ids = np.empty(count + len(places) + 1, np.int32)
+    values = np.empty(len(ids))
+    n = 0
+    for x in range(count):
+        v = touched[x]
+        same = common[v] / np.sqrt(profile_rows[v].size + 1.0) / best if best > 0.0 else 0.0
+        ids[n] = v
+        values[n] = (1.0 - share) * same + share * alike[v]
+        n += (v != user) & (values[n] > 0.0)
+    for x in range(len(places)):
+        v = user_at[places[x]]
+        if v >= 0:
+            ids[n] = v
+            values[n] = share * alike[v]
+            n += (v != user) & (common[v] == 0.0) & (values[n] > 0.0) & (profile_rows[v].size > 0)
+            alike[v] = 0.0
+    return choose(values[:n], ids[:n], keys, k, near, weight)
+
+
+@allocating_kernel
 def _take_from(
     profiles: Array, profile_rows: Array, near: Array, weight: Array, neighbours: int, taken: int,
     score: Array, touched: Array, count: Array, support: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
@@ -64,44 +90,12 @@ def _take_from(
         size = profile_rows[near[x]].size
         for c in range(start + max(0, size - taken), start + size):
             i = profiles[c].item
-            if score[i] == 0.0:
-                touched[n] = i
-                n += 1
-                support[i] = 0
+            touched[n] = i
+            n += score[i] == 0.0
+            support[i] = (support[i] if score[i] != 0.0 else 0) + 1
             score[i] += weight[x]
-            support[i] += 1
     count[0] = n
-    m = 0
-    for x in range(n):
-        i = touched[x]
-        if allowed(i, open_items, seen, stamp):
-            m = push(items, scores, keys, m, k, i, score[i])
-    settle(items, scores, keys, m)
-    return m
-
-
-@kernel
-def _blend(
-    touched: Array, count: Array, common: Array, profile_rows: Array, best: float, share: float, alike: Array, users: Array,
-    user: int, keys: Array, k: int, near: Array, weight: Array,
-) -> int:  # fmt: skip
-    """The `k` users with the largest w, the best first, into `near` and `weight`. `alike[v]` is t(v) where it is known, and all 0
-    afterwards; `users` are those for whom it is."""
-    m = 0
-    for x in range(count[0]):
-        v = touched[x]
-        if v != user:
-            same = common[v] / np.sqrt(profile_rows[v].size + 1.0) / best if best > 0.0 else 0.0
-            m = push(near, weight, keys, m, k, v, (1.0 - share) * same + share * max(0.0, alike[v]))
-    for x in range(len(users)):
-        v = users[x]
-        if v != user and common[v] == 0.0 and alike[v] > 0.0 and profile_rows[v].size > 0:
-            m = push(near, weight, keys, m, k, v, share * alike[v])
-        alike[v] = 0.0
-    settle(near, weight, keys, m)
-    while m > 0 and weight[m - 1] <= 0.0:
-        m -= 1
-    return m
+    return best_of(score, touched, n, open_items, seen, stamp, keys, k, items, scores)
 
 
 class TextUserCF(Source):
@@ -142,21 +136,17 @@ class TextUserCF(Source):
         ))  # fmt: skip
 
     def _neighbours(
-        self, user: int, profile: Array, places: npt.NDArray[np.int64], alike: npt.NDArray[np.float64]
+        self, user: int, profile: Array, places: npt.NDArray[np.int64], cosines: npt.NDArray[np.float64]
     ) -> int:  # fmt: skip
         history, scratch, pool = self.history, self._users, self.history.users_of.pool
-        count = _nearest(
+        best = _meet(
             profile, user, self.config.user_cf_items, self.config.user_cf_decay, pool.data, pool.rows, history.inverse_root,
-            history.profiles.rows, scratch.score, scratch.touched, scratch.count, history.users.keys, len(self._near),
-            self._near, self._weight,
+            history.profiles.rows, scratch.score, scratch.touched, scratch.count,
         )  # fmt: skip
-        best = float(self._weight[0]) if count else 0.0
-        users = self.reviewers.user_at[places]
-        known = users >= 0
-        self._alike[users[known]] = alike[known]
         return int(_blend(
-            scratch.touched, scratch.count, scratch.score, history.profiles.rows, best, self.config.text_user_share, self._alike,
-            users[known], user, history.users.keys, len(self._near), self._near, self._weight,
+            scratch.touched, scratch.count.item(0), scratch.score, history.profiles.rows, best, self.config.text_user_share,
+            places, self.reviewers.user_at, cosines, self._alike, user, history.users.keys, len(self._near), self._near,
+            self._weight,
         ))  # fmt: skip
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:

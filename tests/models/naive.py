@@ -6,6 +6,9 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from models import Config
 from models.events import Erasure, Event, Interaction
 from models.interning import key64
@@ -18,6 +21,12 @@ def shrunk_cosine(a: dict[str, float], b: dict[str, float], shrink: float) -> fl
     if length < 1e-9:
         return 0.0
     return sum(a[x] * b[x] for x in common) / length * len(common) / (len(common) + shrink)
+
+
+def coarse(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What is left of vectors (n, dim) held in bytes, as `models.coarse` says."""
+    scale = np.abs(matrix).max(axis=1, keepdims=True) / 127
+    return np.rint(matrix / np.where(scale > 0, scale, 1.0)) * scale
 
 
 @dataclass

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.cosines import UNIT, along, lean, nearest
+from models.cosines import lean, nearest
 from models.window import PROFILE
 
 Vector = npt.NDArray[np.float64]
@@ -22,21 +22,6 @@ def units(rng: np.random.Generator, count: int) -> npt.NDArray[np.float32]:
 def cosine(one: Vector, other: Vector) -> float:
     length = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / length if length > 1e-9 else 0.0
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("unit", [True, False])
-def test_cosines_along_a_direction(seed: int, unit: bool) -> None:
-    rng = np.random.default_rng(seed)
-    matrix = units(rng, 30) if unit else units(rng, 30) * rng.uniform(0.3, 3.0, (30, 1)).astype(np.float32)
-    squared = UNIT if unit else np.einsum("ij,ij->i", matrix, matrix)
-    mean = matrix.mean(axis=0)
-    direction = units(rng, 1)[0]
-    rows = np.array([7, -1, 29, 0, 7])
-    out = np.full(5, np.nan)
-    along(matrix, squared, rows, direction, mean, out)
-    expected = [cosine(matrix[row].astype(float) - mean, direction.astype(float)) if row >= 0 else 0.0 for row in rows]
-    assert out == pytest.approx(expected, abs=1e-5)
 
 
 def profile(rng: np.random.Generator, items: list[int]) -> npt.NDArray[np.void]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from models import Click, Config, ItemVector, Recommender
 from tests.models.contracts.suite import SourceContract
-from tests.models.naive import Naive
+from tests.models.naive import Naive, coarse
 from tests.models.state import scores
 
 
@@ -50,6 +50,8 @@ class TestText(SourceContract):
             return {}
         taste /= np.linalg.norm(taste)
         known = naive.known_items()
+        unit = coarse(matrix) - matrix.mean(axis=0)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
         return {item: float(unit[k] @ taste) for item, k in place.items() if item in known}
 
     def test_checkerboard(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from models import Click, Config, Erasure, Item, ItemVector, Recommender, ReviewVector
 from models.reviewers import scale_of
 from tests.models.contracts.suite import SourceContract
-from tests.models.naive import Naive
+from tests.models.naive import Naive, coarse
 from tests.models.state import full_state, scores
 from tests.models.streams_of import shop
 
@@ -54,7 +54,9 @@ class TestTextUserCF(SourceContract):
         if user not in said or not naive.windows.get(user):  # words alone make nobody known
             return {}
         common = np.mean([v for several in said.values() for v in several], axis=0)
-        unit = {u: (m := np.mean(several, axis=0) - common) / np.linalg.norm(m) for u, several in said.items()}
+        own = np.mean(said[user], axis=0) - common
+        others = {u: coarse(np.mean(several, axis=0)[None])[0] - common for u, several in said.items()}
+        unit = {u: m / np.linalg.norm(m) for u, m in (others | {user: own}).items()}
         same, share = naive.similar_users(user), naive.config.text_user_share
         best, total = max(same.values(), default=1.0), defaultdict(float)
         for v in set(naive.users()) - {user}:
