@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from streams.embedded_kafka import EmbeddedKafka
 from streams.experiment import World, experiment, report
@@ -124,6 +125,7 @@ def main() -> int:
     parser.add_argument("--state-events", type=int, default=3_000_000, help="of the state that is saved, only with --only state")
     parser.add_argument("--json", type=Path, help="write the rows there too")
     chosen = parser.parse_args()
+    threadpool_limits(1, user_api="blas")  # as a worker does
     rows: list[Row] = []
 
     def take(found: Iterator[Row]) -> None:
