@@ -111,3 +111,16 @@ def test_what_is_derived_from_vectors_is_that_of_those_that_were_restored() -> N
     assert other.mean() == pytest.approx(one.mean())
     assert other.newest(2).tolist() == one.newest(2).tolist()
     assert before[0] != pytest.approx(one.mean())
+
+
+def test_a_restored_one_compares_as_the_one_that_was_saved() -> None:
+    one, other = Vectors(Config()), Vectors(Config())
+    for k in range(3):
+        one.put(k, entry(f"i{k}", 1.0, float(k)))
+    other.restore(one.save())
+    rows, direction = one.newest(3), np.array([0.0, 1.0], np.float32)
+    wanted, found = np.zeros(3), np.full(3, 9.0)
+    one.along(rows, direction, wanted)
+    other.along(rows, direction, found)
+    assert found.tolist() == wanted.tolist()
+    assert wanted.any()
