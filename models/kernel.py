@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba as nb
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -50,6 +53,30 @@ def allocating_loose_kernel(function: _F) -> _F:
     return cast(_F, _compiled(function, _nrt=True, fastmath=set(_LOOSE)))
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch(_: Any, array: Any, row: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        begin = builder.bitcast(made.data, byte)
+        offset = builder.mul(arguments[1], cgutils.unpack_tuple(builder, made.strides)[0])
+        name, kind = "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        read, near, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(function, [builder.gep(begin, [offset]), read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code
+
+
+prefetch = cast(Callable[[Any, int], None], _prefetch)
+"""prefetch(array, row): that row will be looked at soon. In kernels only, and without effect but on time: where rows lie all over
+the memory, a processor waits for one after the other unless it is told of the next ones."""
+_AHEAD: Final = 16
+_NEAR: Final = 1 << 18
+"""Bytes of an array that is at hand anyway."""
+
+
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Where nothing can be written (a read-only container without a volume) code is not kept: numba would refuse."""
     try:
@@ -76,3 +103,15 @@ def _stamp() -> str:
 
 
 _STAMP = _stamp()
+
+
+@inlined
+def is_wide(array: Any) -> bool:
+    """Whether an array is too large to be at hand."""
+    return bool(array.nbytes > _NEAR)
+
+
+@inlined
+def ahead_in(array: Any) -> int:
+    """How many steps ahead a loop had better ask (`prefetch`) for the rows of an array; of a small one never, that is many."""
+    return _AHEAD if is_wide(array) else 1 << 40

@@ -7,7 +7,7 @@ A pool is three arrays, which is also how kernels take it:
 - `free`: `free[0, 0]` is the end of the used part of `data`, `free[0, 1]` the cells before it that are in no list; for size class
   c (capacity `cells_of(c)`) `free[c, 0]` is the number of free blocks and `free[c, 1:]` their starts.
 
-Where `data` is too short, it is doubled; where an eighth of it lies in free blocks, all rows are moved together as well.
+Where `data` is too short, it grows by half; where an eighth of it lies in free blocks, all rows are moved together instead.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ from models.kernel import allocating_kernel, kernel
 Array = npt.NDArray[Any]
 
 ROW: Final = np.dtype([("start", "<i8"), ("cap", "<i4"), ("size", "<i4")])
+_LINE: Final = 64
+"""Bytes of a cache line."""
 CLASSES: Final = 39
 """Capacities 4 .. 2**21."""
-LISTED: Final = 32_768
-"""Free blocks of one size class that are remembered; others are found again when rows are moved together."""
+LISTED: Final = 1024
+"""Free blocks of one size class that are remembered, in large pools one in `_PER_LISTED` cells; others are found again when rows
+are moved together."""
+_PER_LISTED: Final = 2048
 
 
 def grown(array: Array, length: int, bound: int | None = None) -> Array:
@@ -40,6 +44,18 @@ def grown(array: Array, length: int, bound: int | None = None) -> Array:
     out = np.zeros((size, *array.shape[1:]), array.dtype)
     out[: len(array)] = array
     return out
+
+
+def aligned(rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """All 0, (rows, columns), beginning where a cache line does: a row of 4 numbers lies in one."""
+    raw = np.zeros(rows * columns * 8 + _LINE, np.uint8)
+    begin = -raw.ctypes.data % _LINE
+    return raw[begin : begin + rows * columns * 8].view(np.float64).reshape(rows, columns)
+
+
+def listed(cells: int) -> int:
+    """Free blocks of one size class that a pool of so many cells remembers."""
+    return max(LISTED, cells // _PER_LISTED)
 
 
 @kernel
@@ -73,8 +89,10 @@ def take(free: Array, length: int, size_class: int) -> int:
     """Start of a block of a size class, or -1 if `data` (of `length` cells) has no room for it."""
     n = free[size_class, 0]
     if n > 0:
+        start = free[size_class, n]
+        free[size_class, n] = 0  # whatever is in no list is 0, so that equal pools are equal in every number
         free[size_class, 0] = n - 1
-        return int(free[size_class, n])
+        return int(start)
     start = free[0, 0]
     cells = cells_of(size_class)
     if start + cells <= length:
@@ -87,6 +105,7 @@ def take(free: Array, length: int, size_class: int) -> int:
         return -1
     n = free[larger, 0]
     start = free[larger, n]
+    free[larger, n] = 0
     free[larger, 0] = n - 1
     rest = cells_of(larger) - cells  # of the larger block, goes back in the largest parts there are
     for c in range(larger - 1, 0, -1):
@@ -168,7 +187,7 @@ class RowPool(Kept):
     def __init__(self, dtype: npt.DTypeLike, max_cells: int) -> None:
         self.data: Array = np.zeros(min(1024, max_cells), dtype)
         self.rows: Array = np.zeros(16, ROW)
-        self.free: Array = np.zeros((CLASSES + 1, LISTED + 1), np.int64)
+        self.free: Array = np.zeros((CLASSES + 1, listed(len(self.data)) + 1), np.int64)
         self.max_cells = max_cells
 
     @property
@@ -195,20 +214,36 @@ class RowPool(Kept):
         wasted = int(_wasted(self.free))
         if 8 * wasted < self.used:
             if len(self.data) < self.max_cells:
-                self.data = grown(self.data, min(self.used + cells, self.max_cells), self.max_cells)
+                self._lengthen(min(max(self.used + cells, len(self.data) * 3 // 2), self.max_cells))
             return
         need, size = self.used - wasted + cells, len(self.data)
         if 4 * need > 3 * size:
             size = min(max(need, 2 * size), self.max_cells)
         self.move_together(size)
 
+    def _lengthen(self, cells: int) -> None:
+        data, self.data = self.data, np.zeros(cells, self.data.dtype)
+        self.data[: len(data)] = data
+        self._list()
+
+    def _list(self) -> None:
+        """Have lists of free blocks as long as such a pool has them."""
+        lists = self.free[:, : self._listed]
+        self.free = np.zeros((CLASSES + 1, max(listed(len(self.data)) + 1, lists.shape[1])), np.int64)
+        self.free[:, : lists.shape[1]] = lists
+
     def move_together(self, cells: int) -> None:
         """Have all rows without gaps in a pool of so many cells, or as many as they need."""
         out: Array = np.zeros(max(cells, self.used - int(_wasted(self.free))), self.data.dtype)
         end = int(_move(self.data, self.rows, out))
         self.data = out
-        self.free[:, 0] = 0
-        self.free[0, 0], self.free[0, 1] = end, 0
+        self.free = np.zeros((CLASSES + 1, listed(len(out)) + 1), np.int64)
+        self.free[0, 0] = end
+
+    @property
+    def _listed(self) -> int:
+        """Columns of `free` that are in use."""
+        return max(2, int(self.free[1:, 0].max()) + 1)
 
     def has_block(self, cells: int) -> bool:
         """Whether a block of so many cells can be taken, after growing within the bound."""
@@ -222,10 +257,9 @@ class RowPool(Kept):
     def save(self) -> Saved:
         """Of the lists of free blocks as much as is in use; free blocks are wiped, they may be of somebody forgotten."""
         _wipe(self.data, self.rows, np.argsort(self.rows["start"]), self.used)
-        return {"data": self.data, "rows": self.rows, "free": self.free[:, : max(2, int(self.free[1:, 0].max()) + 1)]}
+        return {"data": self.data, "rows": self.rows, "free": self.free[:, : self._listed]}
 
     def restore(self, saved: Mapping[str, Value]) -> None:
         self.data, self.rows = fitting("data", saved, self.data), fitting("rows", saved, self.rows)
-        used = fitting("free", saved, self.free)
-        self.free = np.zeros((CLASSES + 1, LISTED + 1), np.int64)
-        self.free[:, : used.shape[1]] = used
+        self.free = fitting("free", saved, self.free)
+        self._list()

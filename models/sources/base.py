@@ -44,14 +44,14 @@ from models.history import Follower, History, Step
 from models.kept import Kept
 from models.reviewers import Reviewers
 from models.rows import Array
-from models.sources.choosing import Accumulator, allowed, best_of, blank, choose, clear, gather, offer, push, settle
+from models.sources.choosing import Accumulator, allowed, best_of, best_scaled, blank, choose, clear, gather, offer, push, settle
 from models.sources.peers import Peers
 from models.together import Together
 from models.vectors import Vectors
 
 __all__ = [
-    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "best_of", "blank",
-    "choose", "clear", "gather", "offer", "push", "settle", "whole",
+    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "best_of",
+    "best_scaled", "blank", "choose", "clear", "gather", "offer", "push", "settle", "whole",
 ]  # fmt: skip
 
 

@@ -7,11 +7,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import allocating_kernel, inlined, kernel
+from models.kernel import ahead_in, allocating_kernel, inlined, is_wide, kernel, prefetch
 from models.rows import Array, grown
 
 _LONG: Final = 512
 """Longer lists are made with a heap."""
+_MANY: Final = 2048
+"""Values that are at hand anyway: it does not pay to spare looking at some."""
+_SAMPLE: Final = 128
+"""Of many values so many tell how large those wanted are."""
+_WIDER: Final = 2
+"""So many times the items wanted are chosen before it is asked which of them may be in the list."""
 
 
 @kernel
@@ -80,9 +86,26 @@ def settle(items: Array, scores: Array, keys: Array, n: int) -> None:
 
 
 @kernel
-def threshold(values: Array, k: int, most: int) -> tuple[float, float]:
-    """Bounds (low, high) with: at least `k` values are >= low, fewer than `k` are >= high, and at most `most` are >= low unless
-    those below `high` are all equal. Bisection: counting has no branches, and 20 rounds of it are cheaper than a heap."""
+def _floor(values: Array, k: int, sample: Array) -> float:
+    """A value that most probably `k` of many reach, and not many more: by an even sample of them."""
+    stride = len(values) // _SAMPLE
+    share = k * _SAMPLE // len(values)
+    rank = min(share + 3 + 2 * int(np.sqrt(float(share))), len(sample))
+    sample[:rank] = -np.inf
+    for x in range(_SAMPLE):
+        value = values[x * stride]
+        at = rank - 1
+        if value > sample[at]:
+            while at > 0 and sample[at - 1] < value:
+                sample[at] = sample[at - 1]
+                at -= 1
+            sample[at] = value
+    return float(sample[rank - 1])
+
+
+@kernel
+def _bisected(values: Array, k: int, most: int) -> tuple[float, float]:
+    """See `threshold`."""
     low = values[0]
     high = values[0]
     for x in range(len(values)):
@@ -114,6 +137,23 @@ def threshold(values: Array, k: int, most: int) -> tuple[float, float]:
                 break
             high = min(high, np.nextafter(largest, np.inf))
     return low, high
+
+
+@allocating_kernel
+def threshold(values: Array, k: int, most: int) -> tuple[float, float]:
+    """Bounds (low, high) with: at least `k` values are >= low, fewer than `k` are >= high, and at most `most` are >= low unless
+    those below `high` are all equal. Bisection: counting has no branches, and 20 rounds of it are cheaper than a heap. Of many
+    values only those are counted that can be among the first, as far as a sample tells."""
+    n = len(values)
+    if n <= max(_MANY, 8 * most):
+        return _bisected(values, k, most)
+    floor = _floor(values, k, np.empty(_SAMPLE // 2))
+    upper = np.empty(n)
+    m = 0
+    for x in range(n):
+        upper[m] = values[x]
+        m += values[x] >= floor
+    return _bisected(upper[:m] if m >= k else values, k, most)
 
 
 @kernel
@@ -208,20 +248,69 @@ def choose(values: Array, ids: Array, keys: Array, k: int, items: Array, scores:
 
 
 @allocating_kernel
+def choose_allowed(
+    values: Array, ids: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array
+) -> int:  # fmt: skip
+    """As `choose`, of those that have a value above 0 and are allowed. To ask whether they are is to look all over the memory, so
+    of many in a large catalogue it is asked only of the best."""
+    n = len(values)
+    wanted = _WIDER * k
+    held = np.empty(n)
+    held_ids = np.empty(n, ids.dtype)
+    if n > 2 * wanted and is_wide(seen):
+        low, _ = threshold(values, wanted, wanted + wanted // 4)
+        m = 0
+        for x in range(n):
+            held[m] = values[x]
+            held_ids[m] = ids[x]
+            m += (values[x] >= low) & (values[x] > 0.0)
+        among = m
+        m = 0
+        for x in range(among):
+            held[m] = held[x]
+            held_ids[m] = held_ids[x]
+            m += (open_items[held_ids[x]] != 0) & (seen[held_ids[x]] != stamp)
+        if m >= k:
+            return choose(held[:m], held_ids[:m], keys, k, items, scores)
+    m = 0
+    for x in range(n):
+        held[m] = values[x]
+        held_ids[m] = ids[x]
+        m += (values[x] > 0.0) & (open_items[ids[x]] != 0) & (seen[ids[x]] != stamp)
+    return choose(held[:m], held_ids[:m], keys, k, items, scores)
+
+
+@allocating_kernel
 def best_of(
     score: Array, touched: Array, count: int, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
     items: Array, scores: Array,
 ) -> int:  # fmt: skip
     """The best `k` allowed of the first `count` touched items into `items` and `scores`, the best first; returns how many."""
     values = np.empty(count)
-    ids = np.empty(count, touched.dtype)
-    n = 0
+    far = ahead_in(score)
     for x in range(count):
+        if x + far < count:
+            prefetch(score, touched[x + far])
+        values[x] = score[touched[x]]
+    return choose_allowed(values, touched[:count], open_items, seen, stamp, keys, k, items, scores)
+
+
+@allocating_kernel
+def best_scaled(
+    score: Array, scale: Array, touched: Array, count: int, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
+    items: Array, scores: Array,
+) -> int:  # fmt: skip
+    """As `best_of`, once all scores have been multiplied by their items' `scale`."""
+    values = np.empty(count)
+    far = ahead_in(score)
+    for x in range(count):
+        if x + far < count:
+            prefetch(score, touched[x + far])
+            prefetch(scale, touched[x + far])
         i = touched[x]
-        values[n] = score[i]
-        ids[n] = i
-        n += (score[i] > 0.0) & (open_items[i] != 0) & (seen[i] != stamp)
-    return choose(values[:n], ids[:n], keys, k, items, scores)
+        values[x] = score[i] * scale[i]
+        score[i] = values[x]
+    return choose_allowed(values, touched[:count], open_items, seen, stamp, keys, k, items, scores)
 
 
 @inlined
@@ -250,7 +339,10 @@ def offer(fraction: Array, because: Array, x: int, part: float, item: int) -> No
 @kernel
 def clear(score: Array, touched: Array, count: Array) -> None:
     """Set the touched places to 0."""
+    far = ahead_in(score)
     for x in range(count[0]):
+        if x + far < count[0]:
+            prefetch(score, touched[x + far])
         score[touched[x]] = 0
     count[0] = 0
 
@@ -265,7 +357,10 @@ def gather(score: Array, items: Array, out: Array) -> None:
 @kernel
 def clear_lanes(score: Array, touched: Array, count: int) -> None:
     """Set the touched rows to 0."""
+    far = ahead_in(score)
     for x in range(count):
+        if x + far < count:
+            prefetch(score, touched[x + far])
         score[touched[x]] = 0.0
 
 
@@ -274,15 +369,6 @@ def gather_lane(score: Array, lane: int, items: Array, out: Array) -> None:
     """out[x] = score[items[x], lane]."""
     for x in range(len(items)):
         out[x] = score[items[x], lane]
-
-
-@kernel
-def best_of_lane(
-    score: Array, lane: int, touched: Array, count: int, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
-    items: Array, scores: Array,
-) -> int:  # fmt: skip
-    """As `best_of`, where scores of several sources stand side by side."""
-    return best_of(score[:, lane], touched, count, open_items, seen, stamp, keys, k, items, scores)
 
 
 class Accumulator:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import kernel
+from models.kernel import ahead_in, kernel, prefetch
 from models.pairs import PAIR, lookup, neighbours
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, blank, offer
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_scaled, blank, offer
 
 
 @kernel
@@ -24,20 +24,22 @@ def _find(
     items: Array, scores: Array,
 ) -> int:  # fmt: skip
     n = 0
+    far = ahead_in(score)
     age = 1.0
     for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[x].item
         part = age * (profile[x].weight / 256.0) * inverse_root[j]
         age *= decay
-        for c in range(neighbours(data, rows, j, cells)):
+        size = neighbours(data, rows, j, cells)
+        for c in range(size):
+            if c + far < size:
+                prefetch(score, cells[c + far].item)
             i = cells[c].item
             touched[n] = i
             n += score[i] == 0.0
             score[i] += part * cells[c].count
     count[0] = n
-    for x in range(n):
-        score[touched[x]] *= inverse_root[touched[x]]
-    return best_of(score, touched, n, open_items, seen, stamp, keys, k, items, scores)
+    return best_scaled(score, inverse_root, touched, n, open_items, seen, stamp, keys, k, items, scores)
 
 
 @kernel

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import allocating_kernel, kernel
+from models.kernel import ahead_in, allocating_kernel, kernel, prefetch
 from models.pairs import PAIR, Pairs, add, bumped, home, neighbours
 from models.rows import Array, grown
-from models.sources.base import Query, State, Step
-from models.sources.choosing import clear_lanes
+from models.sources.base import Found, Query, State, Step
+from models.sources.choosing import choose_allowed, clear_lanes
 
 SPAN: Final = 20
 """The largest distance of two places that count for each other."""
@@ -195,37 +195,66 @@ def _change(
 @kernel
 def _add_up(
     profile: Array, length: int, decay: float, share: float, data: Array, rows: Array, back_data: Array, back_rows: Array,
-    ahead: Array, behind: Array, scale: Array, scale_of: Array, cells: Array, score: Array, touched: Array,
+    ahead: Array, behind: Array, cells: Array, score: Array, touched: Array,
 ) -> int:  # fmt: skip
-    """Scores of all items by both sources (n, 2), side by side; returns how many are touched.
-
-    `scale[i]`: (T_i + 1)^-a where T_i is still `scale_of[i]`."""
+    """Scores of all items by both sources (n, 2), side by side; returns how many are touched."""
     n = 0
+    far = ahead_in(score)
     age = 1.0
     for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[x].item
         after = age / (ahead[j] + ONE)
         near = age / ((ahead[j] + behind[j] + ONE) / ONE) ** (1.0 - share) / ONE
         age *= decay
-        for c in range(neighbours(data, rows, j, cells)):
+        size = neighbours(data, rows, j, cells)
+        for c in range(size):
+            if c + far < size:
+                prefetch(score, cells[c + far].item)
             i = cells[c].item
             touched[n] = i
             n += score[i, 1] == 0.0
             score[i, 0] += after * cells[c].count
             score[i, 1] += near * cells[c].count
-        for c in range(neighbours(back_data, back_rows, j, cells)):
+        size = neighbours(back_data, back_rows, j, cells)
+        for c in range(size):
+            if c + far < size:
+                prefetch(score, cells[c + far].item)
             i = cells[c].item
             touched[n] = i
             n += score[i, 1] == 0.0
             score[i, 1] += near * cells[c].count
-    for x in range(n):
-        i = touched[x]
-        total = ahead[i] + behind[i] + ONE
-        if scale_of[i] != total:
-            scale_of[i] = total
-            scale[i] = (total / ONE) ** -share
-        score[i, 1] *= scale[i]
     return n
+
+
+@allocating_kernel
+def _best(
+    score: Array, touched: Array, count: int, share: float, ahead: Array, behind: Array, scale: Array, open_items: Array,
+    seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,
+) -> None:  # fmt: skip
+    """Take its part of the popularity out of all scores of the second source; then the best `k` allowed items of each source into
+    the rows of `items` and `scores`, their numbers into `candidates`.
+
+    `scale[i]`: T_i + 1 in thousandths, and (T_i + 1)^-a where T_i is still that."""
+    values = np.empty((2, count))
+    far = ahead_in(score)
+    for x in range(count):
+        if x + far < count:
+            prefetch(score, touched[x + far])
+            prefetch(scale, touched[x + far])
+            prefetch(ahead, touched[x + far])
+            prefetch(behind, touched[x + far])
+        i = touched[x]
+        total = float(ahead[i] + behind[i] + ONE)
+        if scale[i, 0] != total:
+            scale[i, 0] = total
+            scale[i, 1] = (total / ONE) ** -share
+        score[i, 1] *= scale[i, 1]
+        values[0, x] = score[i, 0]
+        values[1, x] = score[i, 1]
+    for lane in range(2):
+        candidates[lane] = choose_allowed(
+            values[lane], touched[:count], open_items, seen, stamp, keys, k, items[lane], scores[lane]
+        )  # fmt: skip
 
 
 class Order(Kept):
@@ -234,7 +263,7 @@ class Order(Kept):
     kept = ("following", "preceding", "ahead", "behind")
     scratch = (
         "_old", "_new", "_old_length", "_same", "_numbers", "_changes", "_cells",
-        "score", "touched", "count", "scale", "scale_of", "_stamp",
+        "score", "touched", "count", "scale", "_stamp", "_items", "_scores", "_candidates",
     )  # fmt: skip
 
     def __init__(self, state: State) -> None:
@@ -257,15 +286,18 @@ class Order(Kept):
         self.touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)
         self.count = 0
         """Items with a score."""
-        self.scale: npt.NDArray[np.float64] = np.zeros(16)
-        self.scale_of: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        self.scale: npt.NDArray[np.float64] = np.zeros((16, 2))
+        """Per item: see `_best`."""
+        self._items: npt.NDArray[np.int32] = np.zeros((2, 0), np.int32)
+        self._scores: npt.NDArray[np.float64] = np.zeros((2, 0))
+        self._candidates: npt.NDArray[np.int64] = np.zeros(2, np.int64)
         self._stamp = -1
 
     def ensure(self, items: int) -> None:
         self.following.ensure(items)
         self.preceding.ensure(items)
         self.ahead, self.behind = grown(self.ahead, items), grown(self.behind, items)
-        self.scale, self.scale_of = grown(self.scale, items), grown(self.scale_of, items)
+        self.scale = grown(self.scale, items)
         self.score, self.touched = grown(self.score, items), grown(self.touched, items + 1)
         self._numbers = grown(self._numbers, items)
 
@@ -306,7 +338,20 @@ class Order(Kept):
         clear_lanes(self.score, self.touched, self.count)
         self.count = _add_up(
             query.profile, config.sequence_items, config.sequence_decay, config.proximity_share,
-            table.data, table.rows, back.data, back.rows, self.ahead, self.behind, self.scale, self.scale_of, self._cells,
-            self.score, self.touched,
+            table.data, table.rows, back.data, back.rows, self.ahead, self.behind, self._cells, self.score, self.touched,
+        )  # fmt: skip
+        if query.k > self._items.shape[1]:
+            self._items, self._scores = np.zeros((2, query.k), np.int32), np.zeros((2, query.k))
+        _best(
+            self.score, self.touched, self.count, config.proximity_share, self.ahead, self.behind, self.scale, query.open,
+            query.seen, query.stamp, self.state.history.items.keys, query.k, self._items, self._scores, self._candidates,
         )  # fmt: skip
         self._stamp = query.stamp
+
+    def find(self, lane: int, query: Query, found: Found) -> int:
+        """See `Source.find`; lane 0 is what comes after, 1 what comes near."""
+        self.ask(query)
+        count = int(self._candidates[lane])
+        found.items[:count] = self._items[lane, :count]
+        found.scores[:count] = self._scores[lane, :count]
+        return count

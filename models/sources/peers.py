@@ -25,7 +25,7 @@ import numpy.typing as npt
 from models.config import Config
 from models.history import History
 from models.kept import Kept
-from models.rows import Array, grown
+from models.rows import Array, aligned, grown
 from models.sources import peers_kernels as kernels
 from models.sources.choosing import gather_lane
 from models.sources.peers_kernels import LANES, MARK
@@ -60,7 +60,7 @@ class Peers(Kept):
     """See the module. All it holds is scratch, overwritten by the next query."""
 
     scratch = (
-        "_lanes", "_stamp", "_place_of", "_score", "_support", "_power", "_power_of", "_touched", "_count", "_items", "_scores",
+        "_lanes", "_stamp", "_place_of", "_score", "_power", "_touched", "_count", "_items", "_scores",
         "_candidates", "_weights", "_lengths", "_longest", "_decays", "_rare", "_shares", "_peers", "_norms", "_near",
         "_nearest", "_bounded", "_newest", "_fade", "_within", "_reach", "_users", "_match", "_sizes", "_shared", "_reached",
         "_met",
@@ -73,11 +73,9 @@ class Peers(Kept):
         """Of the query whose scores these are."""
         self._place_of: npt.NDArray[np.int32] = np.zeros(16, np.int32)
         self._room(16)
-        self._score: npt.NDArray[np.float64] = np.zeros((16, LANES))
-        self._support: npt.NDArray[np.int64] = np.zeros(16, np.int64)
-        """Per item: the peers that speak for it, a count of `MARK` bits per lane."""
-        self._power: npt.NDArray[np.float64] = np.zeros((16, LANES))
-        self._power_of: npt.NDArray[np.int64] = np.zeros(16, np.int64)
+        self._score: npt.NDArray[np.float64] = aligned(16, LANES + 1)
+        """Per item: a score per lane, and last the peers that speak for it, a count of `MARK` bits per lane."""
+        self._power: npt.NDArray[np.float64] = aligned(16, LANES + 1)
         self._touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)
         self._count = 0
         self._items: npt.NDArray[np.int32] = np.zeros((LANES, 0), np.int32)
@@ -132,8 +130,9 @@ class Peers(Kept):
     def ensure(self, users: int, items: int) -> None:
         """Make place for so many users and items."""
         self._place_of = grown(self._place_of, users)
-        self._score, self._support = grown(self._score, items), grown(self._support, items)
-        self._power, self._power_of = grown(self._power, items), grown(self._power_of, items)
+        if items > len(self._score):
+            self._score, self._power = aligned(2 * items, LANES + 1), aligned(2 * items, LANES + 1)
+            self._count, self._stamp = 0, -1
         self._touched = grown(self._touched, items + 1)
 
     def meet(self, user: int, profile: Array) -> None:
@@ -157,19 +156,19 @@ class Peers(Kept):
         """Scores of all items for a query, in all lanes; the same query is asked once."""
         if query.stamp == self._stamp:
             return
-        kernels.clear(self._score, self._support, self._touched, self._count)
+        kernels.clear(self._score, self._touched, self._count)
         self._count = 0
         if len(query.profile):
             self.meet(query.user, query.profile)
             profiles = self.history.profiles
             self._count = kernels.add_up(
                 profiles.data, profiles.rows, self._near[: self._nearest], self._users, self._match, self._shared, self._fade,
-                self._within, self._reach, self._bounded, self._newest, self._weights, self._score, self._support, self._touched,
+                self._within, self._reach, self._bounded, self._newest, self._weights, self._score, self._touched,
             )  # fmt: skip
         if query.k > self._items.shape[1]:
             self._items, self._scores = np.zeros((LANES, query.k), np.int32), np.zeros((LANES, query.k))
         kernels.best(
-            self._score, self._touched, self._count, self._shares, self.history.takers, self._power, self._power_of,
+            self._score, self._touched, self._count, self._shares, self.history.takers, self._power,
             query.open, query.seen, query.stamp, self.history.items.keys, query.k, self._items, self._scores, self._candidates,
         )  # fmt: skip
         self._stamp = query.stamp
@@ -189,7 +188,7 @@ class Peers(Kept):
     def support(self, lane: Lane, items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """How many of the nearest peers speak for each of the items: (n, 1)."""
         out = np.empty((len(items), 1), np.int64)
-        kernels.speakers(self._support, lane.number, items, out)
+        kernels.speakers(self._score, lane.number, items, out)
         return out
 
     def nearest(self, lane: Lane, user: int, n: int) -> list[tuple[int, float]]:

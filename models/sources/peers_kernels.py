@@ -6,16 +6,18 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import allocating_kernel, kernel
+from models.kernel import ahead_in, allocating_kernel, kernel, prefetch
 from models.rows import Array
-from models.sources.choosing import choose, first_keys, threshold
+from models.sources.choosing import choose_allowed, first_keys, threshold
 
 LANES: Final = 3
 """The most lanes there can be: sums stand side by side and are added to at once, without a loop (see `_meet` and `_add`)."""
 TIES: Final = 2
 """At most so many times K peers count, where they are as near as the K-th."""
 MARK: Final = 16
-"""Bits of a count of peers: those of all lanes are one number."""
+"""Bits of a count of peers: those of all lanes are one number, which a float64 holds exactly."""
+_LATER, _SOON, _ITEMS = 16, 3, 32
+"""Peers so many places ahead are asked for, and nearer ones for so many items, the newest (see `_ask_for`)."""
 
 
 # ------------------------------------------------------------------------------------------------ meeting
@@ -45,6 +47,7 @@ def meet(
     ages = np.ones(LANES)
     parts = np.zeros(LANES)
     n = np.uint64(0)
+    far = ahead_in(place_of)
     for back in range(min(lengths.max(), len(profile))):
         own = profile[len(profile) - 1 - back]
         j = own.item
@@ -57,6 +60,9 @@ def meet(
         p0, p1, p2 = parts[0], parts[1], parts[2]
         row = data[rows[j].start : rows[j].start + rows[j].size]
         for c in range(len(row)):
+            if c + far < len(row):
+                prefetch(place_of, row[c + far])
+                prefetch(profile_rows, row[c + far])
             v = np.uint64(row[c])
             users[n] = v
             match[n] = j
@@ -78,48 +84,54 @@ def meet(
 
 # ------------------------------------------------------------------------------------------------ choosing
 @allocating_kernel
-def _nearest(
-    user: int, lane: int, users: Array, sizes: Array, shared: Array, reached: Array, norms: Array, keys: Array, k: int
-) -> None:  # fmt: skip
-    """What the peers of a lane share becomes w(v) for the `k` nearest and those as near as the last of them, 0 for all others."""
-    met = reached[lane]
-    weights = np.empty(met)
+def _lowest(weights: Array, users: Array, keys: Array, k: int) -> float:
+    """The least weight that counts: that of the `k`-th nearest, at least the smallest number above 0. Where more than `TIES` k
+    would, those of them whose keys are not the smallest lose their weight."""
+    least = np.nextafter(0.0, 1.0)
     positive = 0
-    for place in range(met):
-        weights[place] = shared[place, lane] * norms[lane, sizes[place]] * (users[place] != user)
+    for place in range(len(weights)):
         positive += weights[place] > 0.0
-    low = 0.0
-    if positive > k:
-        low, high = threshold(weights, k, k)
-        above = 0
-        tied = np.empty(met, keys.dtype)
+    if positive <= k:
+        return float(least)
+    low, high = threshold(weights, k, k)
+    near = 0
+    for place in range(len(weights)):
+        near += weights[place] >= low
+    if near > TIES * k:  # then those between the bounds are all equal, and their keys decide
+        tied = np.empty(near, keys.dtype)
         n = 0
-        for place in range(met):
-            above += weights[place] >= high
-            tied[n] = keys[users[place]]
-            n += low <= weights[place] < high
-        if above + n > TIES * k:  # then those between the bounds are all equal, and their keys decide
-            last = first_keys(tied[:n], TIES * k - above)
-            for place in range(met):
-                if low <= weights[place] < high and keys[users[place]] > last:
-                    weights[place] = 0.0
-    for place in range(met):
-        shared[place, lane] = weights[place] if weights[place] >= low else 0.0
+        for place in range(len(weights)):
+            if low <= weights[place] < high:
+                tied[n] = keys[users[place]]
+                n += 1
+        last = first_keys(tied[:n], TIES * k - (near - n))
+        for place in range(len(weights)):
+            if low <= weights[place] < high and keys[users[place]] > last:
+                weights[place] = 0.0
+    return float(max(low, least))
 
 
-@kernel
+@allocating_kernel
 def nearest(
     user: int, met: int, users: Array, sizes: Array, shared: Array, reached: Array, norms: Array, keys: Array, most: Array,
     near: Array,
 ) -> int:  # fmt: skip
     """The places of all peers that count in some lane into `near`, in the order of their keys; their number. `shared` becomes the
-    weights of those that count, 0 of all others."""
+    weights of those, 0 in lanes where they do not count."""
+    weights = np.zeros((LANES, met))
+    lows = np.empty(LANES)
     for lane in range(LANES):
-        _nearest(user, lane, users, sizes, shared, reached, norms, keys, most[lane])
+        for place in range(reached[lane]):
+            weights[lane, place] = shared[place, lane] * norms[lane, sizes[place]] * (users[place] != user)
+        lows[lane] = _lowest(weights[lane, : reached[lane]], users, keys, most[lane])
     n = 0
     for place in range(met):
         near[n] = place
-        n += shared[place, 0] + shared[place, 1] + shared[place, 2] > 0.0
+        n += (weights[0, place] >= lows[0]) | (weights[1, place] >= lows[1]) | (weights[2, place] >= lows[2])
+    for x in range(n):
+        for lane in range(LANES):
+            weight = weights[lane, near[x]]
+            shared[near[x], lane] = weight if weight >= lows[lane] else 0.0
     _by_key(near[:n], users, keys)
     return n
 
@@ -162,11 +174,13 @@ def _by_key(places: Array, users: Array, keys: Array) -> None:
 
 # ------------------------------------------------------------------------------------------------ what they have
 @kernel
-def clear(score: Array, support: Array, touched: Array, count: int) -> None:
-    """Set the touched places to 0."""
+def clear(score: Array, touched: Array, count: int) -> None:
+    """Set the touched rows to 0."""
+    far = ahead_in(score)
     for x in range(count):
+        if x + far < count:
+            prefetch(score, touched[x + far])
         score[touched[x]] = 0.0
-        support[touched[x]] = 0
 
 
 @kernel
@@ -181,7 +195,7 @@ def _place(row: Array, item: int) -> int:
 @kernel
 def _add(
     row: Array, begin: int, end: int, place: int, fade: Array, within: Array, weights: Array, mask: int,
-    score: Array, support: Array, touched: Array, n: int,
+    score: Array, touched: Array, n: int,
 ) -> int:  # fmt: skip
     """Add the places `begin` to `end` of a peer's profile to the scores of their items. Returns the number of touched items."""
     middle = len(within) // 2
@@ -190,28 +204,43 @@ def _add(
         i = np.uint64(row[q].item)
         d = np.uint64(min(max(q - place + middle, 0), 2 * middle))
         touched[np.uint64(n)] = i
-        n += support[i] == 0
-        support[i] += within[d] & mask
+        n += score[i, 3] == 0.0
         score[i, 0] += w0 * fade[d, 0]
         score[i, 1] += w1 * fade[d, 1]
         score[i, 2] += w2 * fade[d, 2]
+        score[i, 3] += float(within[d] & mask)
     return n
+
+
+@kernel
+def _ask_for(
+    x: int, near: Array, users: Array, profiles: Array, profile_rows: Array, score: Array
+) -> None:  # fmt: skip
+    """Ask for the profile of a peer some places ahead, and for the scores of the items of the next one's."""
+    if x + _LATER < len(near):
+        later = profile_rows[users[near[x + _LATER]]]
+        prefetch(profiles, later.start)
+        prefetch(profiles, later.start + later.size - 1)
+    if 0 <= x + _SOON < len(near):
+        soon = profile_rows[users[near[x + _SOON]]]
+        for q in range(max(0, soon.size - _ITEMS), soon.size):
+            prefetch(score, profiles[soon.start + q].item)
 
 
 @kernel
 def add_up(
     profiles: Array, profile_rows: Array, near: Array, users: Array, match: Array, shared: Array, fade: Array, within: Array,
-    reach: Array, bounded: Array, newest: int, weights: Array, score: Array, support: Array, touched: Array,
+    reach: Array, bounded: Array, newest: int, weights: Array, score: Array, touched: Array,
 ) -> int:  # fmt: skip
-    """Scores of all items that the nearest have, in all lanes; their number. `near` are places, `shared` weights."""
-    warm = 0
-    for x in range(len(near)):  # only reads, so that the cache misses of all rows overlap instead of queueing up
-        row = profile_rows[users[near[x]]]
-        warm |= profiles[row.start].item | profiles[row.start + row.size - 1].item
-    if warm < 0:
-        return 0  # never: it keeps the reads from being optimised away
+    """Scores of all items that the nearest have, in all lanes; their number. `near` are places, `shared` weights.
+    Beyond the lanes stand the peers that speak for an item."""
     n = 0
-    for x in range(len(near)):
+    everywhere = ahead_in(profiles) < len(profiles)
+    for x in range(-_LATER if everywhere else 0, len(near)):
+        if everywhere:
+            _ask_for(x, near, users, profiles, profile_rows, score)
+        if x < 0:
+            continue
         at = near[x]
         v = users[at]
         row = profiles[profile_rows[v].start : profile_rows[v].start + profile_rows[v].size]
@@ -228,42 +257,40 @@ def add_up(
                     far = max(far, reach[lane])
             begin = max(place - far, 0 if old else cut)
             end = min(place + far + 1, cut if old else len(row))
-            n = _add(row, begin, end, place, fade, within, weights, mask, score, support, touched, n)
+            n = _add(row, begin, end, place, fade, within, weights, mask, score, touched, n)
     return n
 
 
 @allocating_kernel
 def best(
-    score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array, power_of: Array,
+    score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array,
     open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,
 ) -> None:  # fmt: skip
-    """Divide all scores by n_i^share; `power[i]` are the factors of the lanes where n_i is still `power_of[i]`. The best `k`
-    allowed items of each lane into the rows of `items` and `scores`, their numbers into `candidates`."""
-    ids = np.empty(count, touched.dtype)
-    n = 0
+    """Divide all scores by n_i^share; `power[i]` are the factors of the lanes, where n_i is still the number after them. The best
+    `k` allowed items of each lane into the rows of `items` and `scores`, their numbers into `candidates`."""
+    values = np.empty((LANES, count))
+    far = ahead_in(score)
     for x in range(count):
+        if x + far < count:
+            prefetch(score, touched[x + far])
+            prefetch(power, touched[x + far])
+            prefetch(takers, touched[x + far])
         i = touched[x]
-        if power_of[i] != takers[i]:
-            power_of[i] = takers[i]
+        if power[i, LANES] != takers[i]:
+            power[i, LANES] = takers[i]
             for lane in range(LANES):
                 power[i, lane] = float(takers[i]) ** -shares[lane]
         for lane in range(LANES):
             score[i, lane] *= power[i, lane]
-        ids[n] = i
-        n += (open_items[i] != 0) & (seen[i] != stamp)
-    values = np.empty(n)
-    held = np.empty(n, touched.dtype)
+            values[lane, x] = score[i, lane]
     for lane in range(LANES):
-        m = 0
-        for x in range(n):
-            values[m] = score[ids[x], lane]
-            held[m] = ids[x]
-            m += score[ids[x], lane] > 0.0
-        candidates[lane] = choose(values[:m], held[:m], keys, k, items[lane], scores[lane])
+        candidates[lane] = choose_allowed(
+            values[lane], touched[:count], open_items, seen, stamp, keys, k, items[lane], scores[lane]
+        )  # fmt: skip
 
 
 @kernel
-def speakers(support: Array, lane: int, items: Array, out: Array) -> None:
+def speakers(score: Array, lane: int, items: Array, out: Array) -> None:
     """How many of a lane's nearest speak for each of `items` into `out` (n, 1)."""
     for x in range(len(items)):
-        out[x, 0] = (support[items[x]] >> (MARK * lane)) & ((1 << MARK) - 1)
+        out[x, 0] = (int(score[items[x], LANES]) >> (MARK * lane)) & ((1 << MARK) - 1)

@@ -21,7 +21,7 @@ from models.kernel import kernel
 from models.pairs import lookup
 from models.rows import Array
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, blank, offer
-from models.sources.choosing import best_of_lane, gather_lane
+from models.sources.choosing import gather_lane
 from models.sources.order import ONE, Order
 
 
@@ -47,7 +47,7 @@ def _evidence(
     for x in range(len(wanted)):
         total = score[wanted[x], int(both)]
         if both and total > 0.0:
-            total /= scale[wanted[x]]
+            total /= scale[wanted[x], 1]
         for e in range(fraction.shape[1]):
             fraction[x, e] = min(1.0, fraction[x, e] / total) if total > 0.0 else 0.0
 
@@ -63,12 +63,7 @@ class _Ordered(Source):
         self.order = order
 
     def find(self, query: Query, found: Found) -> int:
-        order = self.order
-        order.ask(query)
-        return int(best_of_lane(
-            order.score, int(self.both), order.touched, order.count, query.open, query.seen, query.stamp,
-            self.history.items.keys, query.k, found.items, found.scores,
-        ))  # fmt: skip
+        return self.order.find(int(self.both), query, found)
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         gather_lane(self.order.score, int(self.both), items, out)
