@@ -3,12 +3,13 @@ rows and by columns, with their sums, as exact as the windows they are counted o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.kept import Kept
+from models.kept import Kept, Value
 from models.kernel import ahead_in, allocating_kernel, kernel, prefetch
 from models.pairs import PAIR, Pairs, add, bumped, home, neighbours
 from models.rows import Array, grown
@@ -145,7 +146,7 @@ def _count(
     changes: Array, begin: int,
     data: Array, rows: Array, free: Array, overflowed: Array, totals: Array,
     back_data: Array, back_rows: Array, back_free: Array, back_overflowed: Array, back_totals: Array,
-    ahead: Array, behind: Array, bound: int, last: bool,
+    ahead: Array, behind: Array, scale: Array, bound: int, last: bool,
 ) -> int:  # fmt: skip
     """Count changes (earlier, later, change) from number `begin`. Returns the number of the one for which there was no memory, or
     -1: taking out needs none."""
@@ -169,6 +170,8 @@ def _count(
             return c
         ahead[i] += delta
         behind[j] += delta
+        scale[i] = 0.0
+        scale[j] = 0.0
     return -1
 
 
@@ -177,7 +180,7 @@ def _change(
     windows: Array, window_rows: Array, user: int, positive_rating: int, old: Array, scratch: Array, same: Array, number: Array,
     changes: Array, weights: Array, begin: int, data: Array, rows: Array, free: Array, overflowed: Array, totals: Array,
     back_data: Array, back_rows: Array, back_free: Array, back_overflowed: Array, back_totals: Array,
-    ahead: Array, behind: Array, bound: int, last: bool,
+    ahead: Array, behind: Array, scale: Array, bound: int, last: bool,
 ) -> int:  # fmt: skip
     """Count the user's sequence as it is instead of the `old` one. Returns as `_count`; what is left is then in `changes`."""
     if begin == 0:
@@ -188,7 +191,8 @@ def _change(
             same[2] = _differences(old, new, same[0], same[1], weights, number, changes)
     return _count(
         changes[: same[2]], begin, data, rows, free, overflowed, totals,
-        back_data, back_rows, back_free, back_overflowed, back_totals, ahead, behind, bound, last,
+        back_data, back_rows, back_free, back_overflowed, back_totals, ahead, behind, scale,
+        bound, last,
     )  # fmt: skip
 
 
@@ -234,21 +238,17 @@ def _best(
     """Take its part of the popularity out of all scores of the second source; then the best `k` allowed items of each source into
     the rows of `items` and `scores`, their numbers into `candidates`.
 
-    `scale[i]`: T_i + 1 in thousandths, and (T_i + 1)^-a where T_i is still that."""
+    `scale[i]`: (T_i + 1)^-a; 0 where T_i has changed since that was known."""
     values = np.empty((2, count))
     far = ahead_in(score)
     for x in range(count):
         if x + far < count:
             prefetch(score, touched[x + far])
             prefetch(scale, touched[x + far])
-            prefetch(ahead, touched[x + far])
-            prefetch(behind, touched[x + far])
         i = touched[x]
-        total = float(ahead[i] + behind[i] + ONE)
-        if scale[i, 0] != total:
-            scale[i, 0] = total
-            scale[i, 1] = (total / ONE) ** -share
-        score[i, 1] *= scale[i, 1]
+        if scale[i] == 0.0:
+            scale[i] = ((ahead[i] + behind[i] + ONE) / ONE) ** -share
+        score[i, 1] *= scale[i]
         values[0, x] = score[i, 0]
         values[1, x] = score[i, 1]
     for lane in range(2):
@@ -286,7 +286,7 @@ class Order(Kept):
         self.touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)
         self.count = 0
         """Items with a score."""
-        self.scale: npt.NDArray[np.float64] = np.zeros((16, 2))
+        self.scale: npt.NDArray[np.float64] = np.zeros(16)
         """Per item: see `_best`."""
         self._items: npt.NDArray[np.int32] = np.zeros((2, 0), np.int32)
         self._scores: npt.NDArray[np.float64] = np.zeros((2, 0))
@@ -300,6 +300,10 @@ class Order(Kept):
         self.scale = grown(self.scale, items)
         self.score, self.touched = grown(self.score, items), grown(self.touched, items + 1)
         self._numbers = grown(self._numbers, items)
+
+    def restore(self, saved: Mapping[str, Value]) -> None:
+        super().restore(saved)
+        self.scale = np.zeros(len(self.ahead))
 
     def before(self, step: Step) -> None:
         if step.positive:
@@ -322,7 +326,7 @@ class Order(Kept):
                 self._numbers, self._changes, WEIGHTS, begin,
                 one.pool.data, one.pool.rows, one.pool.free, one.overflowed, one.totals,
                 other.pool.data, other.pool.rows, other.pool.free, other.overflowed, other.totals,
-                self.ahead, self.behind, one.max_neighbours, last,
+                self.ahead, self.behind, self.scale, one.max_neighbours, last,
             )  # fmt: skip
             if begin >= 0:
                 held = len(one.pool.data) + len(other.pool.data)

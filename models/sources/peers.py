@@ -28,7 +28,7 @@ from models.kept import Kept
 from models.rows import Array, aligned, grown
 from models.sources import peers_kernels as kernels
 from models.sources.choosing import gather_lane
-from models.sources.peers_kernels import LANES, MARK
+from models.sources.peers_kernels import COLUMNS, LANES, MARK
 
 if TYPE_CHECKING:
     from models.sources.base import Found, Query
@@ -60,7 +60,7 @@ class Peers(Kept):
     """See the module. All it holds is scratch, overwritten by the next query."""
 
     scratch = (
-        "_lanes", "_stamp", "_place_of", "_score", "_power", "_touched", "_count", "_items", "_scores",
+        "_lanes", "_stamp", "_place_of", "_score", "_touched", "_count", "_items", "_scores",
         "_candidates", "_weights", "_lengths", "_longest", "_decays", "_rare", "_shares", "_peers", "_norms", "_near",
         "_nearest", "_bounded", "_newest", "_fade", "_within", "_reach", "_users", "_match", "_sizes", "_shared", "_reached",
         "_met",
@@ -73,9 +73,8 @@ class Peers(Kept):
         """Of the query whose scores these are."""
         self._place_of: npt.NDArray[np.int32] = np.zeros(16, np.int32)
         self._room(16)
-        self._score: npt.NDArray[np.float64] = aligned(16, LANES + 1)
-        """Per item: a score per lane, and last the peers that speak for it, a count of `MARK` bits per lane."""
-        self._power: npt.NDArray[np.float64] = aligned(16, LANES + 1)
+        self._score: npt.NDArray[np.float64] = aligned(16, COLUMNS)
+        """Per item: a score per lane, the peers that speak for it, a count of `MARK` bits per lane, and what `best` remembers."""
         self._touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)
         self._count = 0
         self._items: npt.NDArray[np.int32] = np.zeros((LANES, 0), np.int32)
@@ -131,7 +130,7 @@ class Peers(Kept):
         """Make place for so many users and items."""
         self._place_of = grown(self._place_of, users)
         if items > len(self._score):
-            self._score, self._power = aligned(2 * items, LANES + 1), aligned(2 * items, LANES + 1)
+            self._score = aligned(2 * items, COLUMNS)
             self._count, self._stamp = 0, -1
         self._touched = grown(self._touched, items + 1)
 
@@ -168,7 +167,7 @@ class Peers(Kept):
         if query.k > self._items.shape[1]:
             self._items, self._scores = np.zeros((LANES, query.k), np.int32), np.zeros((LANES, query.k))
         kernels.best(
-            self._score, self._touched, self._count, self._shares, self.history.takers, self._power,
+            self._score, self._touched, self._count, self._shares, self.history.takers,
             query.open, query.seen, query.stamp, self.history.items.keys, query.k, self._items, self._scores, self._candidates,
         )  # fmt: skip
         self._stamp = query.stamp

@@ -12,6 +12,8 @@ from models.sources.choosing import choose_allowed, first_keys, threshold
 
 LANES: Final = 3
 """The most lanes there can be: sums stand side by side and are added to at once, without a loop (see `_meet` and `_add`)."""
+COLUMNS: Final = 2 * (LANES + 1)
+"""Numbers that are kept per item, all in one cache line (see `best`)."""
 TIES: Final = 2
 """At most so many times K peers count, where they are as near as the K-th."""
 MARK: Final = 16
@@ -175,12 +177,13 @@ def _by_key(places: Array, users: Array, keys: Array) -> None:
 # ------------------------------------------------------------------------------------------------ what they have
 @kernel
 def clear(score: Array, touched: Array, count: int) -> None:
-    """Set the touched rows to 0."""
+    """Set the scores of the touched items to 0, and the peers that speak for them."""
     far = ahead_in(score)
     for x in range(count):
         if x + far < count:
             prefetch(score, touched[x + far])
-        score[touched[x]] = 0.0
+        for lane in range(LANES + 1):
+            score[touched[x], lane] = 0.0
 
 
 @kernel
@@ -263,25 +266,25 @@ def add_up(
 
 @allocating_kernel
 def best(
-    score: Array, touched: Array, count: int, shares: Array, takers: Array, power: Array,
+    score: Array, touched: Array, count: int, shares: Array, takers: Array,
     open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array, candidates: Array,
 ) -> None:  # fmt: skip
-    """Divide all scores by n_i^share; `power[i]` are the factors of the lanes, where n_i is still the number after them. The best
-    `k` allowed items of each lane into the rows of `items` and `scores`, their numbers into `candidates`."""
+    """Divide all scores by n_i^share: the factors of all lanes stand in a row of `score` behind the scores and the peers that
+    speak for the item, and last the n_i they are of. The best `k` allowed items of each lane into the rows of `items` and
+    `scores`, their numbers into `candidates`."""
     values = np.empty((LANES, count))
     far = ahead_in(score)
     for x in range(count):
         if x + far < count:
             prefetch(score, touched[x + far])
-            prefetch(power, touched[x + far])
             prefetch(takers, touched[x + far])
         i = touched[x]
-        if power[i, LANES] != takers[i]:
-            power[i, LANES] = takers[i]
+        if score[i, COLUMNS - 1] != takers[i]:
+            score[i, COLUMNS - 1] = takers[i]
             for lane in range(LANES):
-                power[i, lane] = float(takers[i]) ** -shares[lane]
+                score[i, LANES + 1 + lane] = float(takers[i]) ** -shares[lane]
         for lane in range(LANES):
-            score[i, lane] *= power[i, lane]
+            score[i, lane] *= score[i, LANES + 1 + lane]
             values[lane, x] = score[i, lane]
     for lane in range(LANES):
         candidates[lane] = choose_allowed(

@@ -47,7 +47,7 @@ def _evidence(
     for x in range(len(wanted)):
         total = score[wanted[x], int(both)]
         if both and total > 0.0:
-            total /= scale[wanted[x], 1]
+            total /= scale[wanted[x]]
         for e in range(fraction.shape[1]):
             fraction[x, e] = min(1.0, fraction[x, e] / total) if total > 0.0 else 0.0
 

@@ -87,6 +87,22 @@ def test_blocks_that_no_list_holds_are_found_again(monkeypatch: pytest.MonkeyPat
     assert pool.used == 0
 
 
+def test_large_pools_remember_more_free_blocks() -> None:
+    pool = RowPool(np.int64, 10_000_000)
+    pool.rows_for(100)
+    begin = pool.free.shape
+    for r in range(100):
+        pool.room_for(4)
+        assert reserve(pool.data, pool.rows, pool.free, r, 4)
+    release(pool.rows, pool.free, 0)
+    assert pool.room_for(5_000_000)
+    assert pool.free.shape[1] == rows.listed(len(pool.data)) + 1 > begin[1]
+    assert pool.free[1].tolist()[:2] == [1, 0], "what was in the lists is"
+    other = RowPool(np.int64, 10_000_000)
+    other.restore({name: value.copy() for name, value in pool.save().items()})  # type: ignore[union-attr]
+    assert other.free.shape == pool.free.shape
+
+
 def test_at_the_bound_larger_free_blocks_are_split() -> None:
     pool = RowPool(np.int64, 64)
     pool.rows_for(20)

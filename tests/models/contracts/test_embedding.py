@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -7,6 +8,7 @@ from models import Click, Config, Recommender
 from models.sources.embedding import Embedding
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
+from tests.models.snapshots_of import restored
 from tests.models.state import scores
 from tests.models.streams_of import shop
 
@@ -81,3 +83,26 @@ def test_candidates_are_the_items_taken_last() -> None:
     for k in range(40):
         tested.learn(Click(event_id=f"e{k}", user_id=f"u{k % 2}", item_id=f"i{k}", timestamp_ms=k + 1))
     assert set(scores(tested, "embedding", "u0")) <= {f"i{k}" for k in range(24, 40)}
+
+
+def test_bytes_choose_what_vectors_would() -> None:
+    """With many more items than are wanted, after steps that have changed them, after a restore, and for another user."""
+    tested = model(repeats="never")
+    for event in shop(3, users=40, items=500, events=4_000):
+        tested.learn(event)
+    again = restored(tested)
+    for event in shop(5, users=40, items=500, events=300):
+        for one in (tested, again):
+            one.learn(event.__class__(**{**msgspec.structs.asdict(event), "event_id": f"more-{event.event_id}"}))
+    for user in ("u0", "u7", "u39"):
+        s, history = source(tested), tested.history
+        profile = history.profile(history.users.get(user))["item"][::-1][: tested.config.embedding_context]
+        weights = tested.config.embedding_decay ** np.arange(len(profile))
+        context = weights @ s.into[profile] / weights.sum()
+        affinity = s.bias + s.out @ context
+        seen = set(history.window(history.users.get(user))["item"].tolist())
+        best = sorted((i for i in range(len(history.items)) if i not in seen), key=lambda i: -affinity[i])
+        found = [history.items.get(item) for item in scores(tested, "embedding", user)]
+        assert len(best) > 3 * 40 * 2, "more than bytes choose"
+        assert found == best[:40]
+        assert scores(tested, "embedding", user) == scores(again, "embedding", user)
