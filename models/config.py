@@ -31,9 +31,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     max_events: Annotated[int, _doc("events remembered of all users together", ge=2048, le=2_000_000_000)] = 50_000_000
     window_events: Annotated[int, _doc("events remembered per user; older ones leave the model", ge=8, le=4096)] = 512
-    max_pairs: Annotated[int, _doc("cells of the item pair table (8 bytes each)", ge=4096, le=4_000_000_000)] = 40_000_000
+    max_pairs: Annotated[int, _doc("cells of the item pair table (8 bytes each)", ge=4096, le=4_000_000_000)] = 30_000_000
     max_neighbours: Annotated[int, _doc("items counted together with one item; the rarest leave first", ge=16, le=65_536)] = 1024
-    item_users: Annotated[int, _doc("most recent users remembered per item", ge=16, le=4096)] = 256
+    item_users: Annotated[int, _doc("most recent users remembered per item", ge=16, le=4096)] = 192
     max_vectors: Annotated[int, _doc("item vectors held", ge=16, le=10_000_000)] = 200_000
     max_categories: Annotated[int, _doc("distinct categories of the catalogue", ge=16, le=1_000_000)] = 20_000
     category_items: Annotated[int, _doc("newest items remembered per category", ge=16, le=4096)] = 512
@@ -87,7 +87,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     max_sequence_pairs: Annotated[
         int, _doc("cells of each of the two tables of pairs in order (8 bytes each)", ge=4096, le=4_000_000_000)
-    ] = 16_000_000
+    ] = 12_000_000
     max_followers: Annotated[
         int, _doc("items counted after, and as many before, one item in sequences; the rarest leave first", ge=16, le=65_536)
     ] = 256

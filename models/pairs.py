@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import allocating_kernel, inlined, kernel
+from models.kernel import allocating_kernel, inlined, kernel, prefetch
 from models.rows import Array, RowPool, class_of, give, grown, take
 
 PAIR: Final = np.dtype([("item", "<i4"), ("count", "<i4")])
@@ -215,13 +215,10 @@ def count_pairs(
 ) -> int:  # fmt: skip
     """Add `delta` to all pairs of `item` with the other items of a profile, from place `begin`. Returns the place where memory
     ran out (to go on there; half a pair is never counted), or -1 when all is done."""
-    warm = 0
-    for k in range(begin, len(profile)):  # only reads, so that the cache misses of all rows overlap instead of queueing up
+    for k in range(begin, len(profile)):
         j = profile[k].item
-        if rows[j].cap > 0:
-            warm |= data[rows[j].start + home(item, rows[j].cap)].count
-    if warm < 0:
-        return -1  # never, counts are positive: it keeps the reads from being optimised away
+        prefetch(data, rows[j].start + home(item, rows[j].cap))
+        prefetch(data, rows[item].start + home(j, rows[item].cap))
     for k in range(begin, len(profile)):
         j = profile[k].item
         if j == item:

@@ -7,7 +7,7 @@ A pool is three arrays, which is also how kernels take it:
 - `free`: `free[0, 0]` is the end of the used part of `data`, `free[0, 1]` the cells before it that are in no list; for size class
   c (capacity `cells_of(c)`) `free[c, 0]` is the number of free blocks and `free[c, 1:]` their starts.
 
-Where `data` is too short, it grows by half; where an eighth of it lies in free blocks, all rows are moved together instead.
+Where `data` is too short, it grows by a quarter; where an eighth of it lies in free blocks, all rows are moved together instead.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class RowPool(Kept):
         wasted = int(_wasted(self.free))
         if 8 * wasted < self.used:
             if len(self.data) < self.max_cells:
-                self._lengthen(min(max(self.used + cells, len(self.data) * 3 // 2), self.max_cells))
+                self._lengthen(min(max(self.used + cells, len(self.data) * 5 // 4), self.max_cells))
             return
         need, size = self.used - wasted + cells, len(self.data)
         if 4 * need > 3 * size:

@@ -28,6 +28,7 @@ from streams.ingest import Ingest, Outbox, refuse
 from streams.language_stage import LanguageStage
 from streams.learn import Learner, decode_interaction
 from streams.live_quality import LiveQuality
+from streams.memory import give_back_large
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 from streams.near import Near
 from streams.parts import MetricsObserver, faust_app, language_stage, text_encoder, vector_store
@@ -305,6 +306,7 @@ class Worker:
     def _warm_up(self) -> None:
         """Before Kafka counts on us: compiling holds up everything else."""
         if self.learner is not None:
+            give_back_large()
             threadpool_limits(1, user_api="blas")  # on a busy machine threads that wait for each other take ten times as long
             started = time.perf_counter()
             warm_up(self.settings.model)

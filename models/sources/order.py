@@ -150,13 +150,10 @@ def _count(
 ) -> int:  # fmt: skip
     """Count changes (earlier, later, change) from number `begin`. Returns the number of the one for which there was no memory, or
     -1: taking out needs none."""
-    warm = 0
-    for c in range(begin, len(changes)):  # only reads, so that the cache misses of all rows overlap
-        row = rows[changes[c, 0]]
-        if row.cap > 0:
-            warm |= data[row.start + home(changes[c, 1], row.cap)].count
-    if warm < 0:
-        return -1  # never: it keeps the reads from being optimised away
+    for c in range(begin, len(changes)):
+        one, other = rows[changes[c, 0]], back_rows[changes[c, 1]]
+        prefetch(data, one.start + home(changes[c, 1], one.cap))
+        prefetch(back_data, other.start + home(changes[c, 0], other.cap))
     for c in range(begin, len(changes)):
         i = changes[c, 0]
         j = changes[c, 1]

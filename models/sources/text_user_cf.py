@@ -103,7 +103,7 @@ class TextUserCF(Source):
 
     name = "text_user_cf"
     family = Family.TEXT
-    scratch = ("_items", "_users", "_support", "_near", "_weight", "_alike", "_asked")
+    scratch = ("_items", "_users", "_support", "_near", "_weight", "_alike", "_asked", "_span")
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -115,11 +115,13 @@ class TextUserCF(Source):
         self._near: npt.NDArray[np.int32] = np.zeros(k, np.int32)
         self._weight: npt.NDArray[np.float64] = np.zeros(k)
         self._asked = False
+        self._span = 0
+        """Users there is to be place for, once somebody has written something."""
 
     def ensure(self, users: int, items: int) -> None:
         self._items.ensure(items)
-        self._users.ensure(users)
-        self._support, self._alike = grown(self._support, items), grown(self._alike, users)
+        self._support = grown(self._support, items)
+        self._span = users
 
     def find(self, query: Query, found: Found) -> int:
         said = self.reviewers.similar(query.user, self.config.text_users) if self.reviewers.texts else None
@@ -139,6 +141,8 @@ class TextUserCF(Source):
         self, user: int, profile: Array, places: npt.NDArray[np.int64], cosines: npt.NDArray[np.float64]
     ) -> int:  # fmt: skip
         history, scratch, pool = self.history, self._users, self.history.users_of.pool
+        scratch.ensure(self._span)
+        self._alike = grown(self._alike, self._span)
         best = _meet(
             profile, user, self.config.user_cf_items, self.config.user_cf_decay, pool.data, pool.rows, history.inverse_root,
             history.profiles.rows, scratch.score, scratch.touched, scratch.count,

@@ -20,6 +20,7 @@ import numpy as np
 
 from models import Click, Item, ItemVector, Recommender, ReviewVector
 from models.warm import warm_up
+from streams.memory import give_back_large
 
 Row = tuple[str, str, str]
 LENGTH: Final = 20
@@ -133,6 +134,7 @@ def scale(events: int, users: int, items: int) -> Iterator[Row]:
 
 def _large(events: int, users: int, items: int) -> Iterator[Row]:
     measured_on = f"{users:,} users, {items:,} items, {events:,} clicks"
+    give_back_large()  # as a worker does
     model, last = Recommender(), min(_CHUNK, events // 2)
     bare = _resident_mb()
     begin = newest = time.process_time()
