@@ -34,6 +34,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_pairs: Annotated[int, _doc("cells of the item pair table (8 bytes each)", ge=4096, le=4_000_000_000)] = 30_000_000
     max_neighbours: Annotated[int, _doc("items counted together with one item; the rarest leave first", ge=16, le=65_536)] = 1024
     item_users: Annotated[int, _doc("most recent users remembered per item", ge=16, le=4096)] = 192
+    item_raters: Annotated[int, _doc("most recent raters remembered per item, where CF goes by ratings", ge=16, le=4096)] = 512
     max_vectors: Annotated[int, _doc("item vectors held", ge=16, le=10_000_000)] = 200_000
     max_categories: Annotated[int, _doc("distinct categories of the catalogue", ge=16, le=1_000_000)] = 20_000
     category_items: Annotated[int, _doc("newest items remembered per category", ge=16, le=4096)] = 512

@@ -81,7 +81,7 @@ class Neighbours:
         self._place: npt.NDArray[np.int32] = np.zeros(16, np.int32)
         self._met: npt.NDArray[np.int64] = np.zeros(16, np.int64)
         self._clock: npt.NDArray[np.int64] = np.zeros(1, np.int64)
-        window, crowd = history.config.window_events, history.config.item_users
+        window, crowd = history.config.window_events, history.config.item_raters
         self._own: Array = np.zeros(window, kernels.OPINION)
         self._theirs: Array = np.zeros(window, kernels.OPINION)
         self._sums: Array = np.zeros(window, kernels.SUMS)

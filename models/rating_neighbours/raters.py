@@ -18,7 +18,7 @@ from models.takers import Takers
 
 
 class Raters(Follower, Kept):
-    """The `item_users` most recent raters of each item, `max_events` in all (see `history.Follower` for the hooks).
+    """The `item_raters` most recent raters of each item, `max_events` in all (see `history.Follower` for the hooks).
 
     The sums go over all raters, also those that had to make place in the list of an item.
     """
@@ -28,7 +28,7 @@ class Raters(Follower, Kept):
 
     def __init__(self, config: Config, history: History) -> None:
         self.config, self.history = config, history
-        self.of = Takers(config.item_users, config.max_events)
+        self.of = Takers(config.item_raters, config.max_events)
         self.total = 0
         self.count = 0
         """Sum (thousandths of a star) and number of all opinions."""

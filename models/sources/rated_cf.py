@@ -7,7 +7,7 @@ Herlocker et al., 1999, in a smooth form): s(n) = n / (n + `rated_shrink`), so t
 *UserCF*, Pearson (Resnick et al., 1994), over the n items that both have rated:
     w(v) = s(n) sum (r_ui - mean_u)(r_vi - mean_v) / sqrt(sum (r_ui - mean_u)^2 sum (r_vi - mean_v)^2)
     score(i) = max(0, sum over the K peers v with the largest w(v) > 0 that have rated i of w(v) (r_vi - mean_v))
-The peers are the `item_users` most recent raters of each of the user's newest L rated items. It is the numerator of the expected
+The peers are the `item_raters` most recent raters of each of the user's newest L rated items. It is the numerator of the expected
 rating (see `rating_neighbours`) without the denominator: an average would put what one peer adores above what fifty like (not
 normalised, it ranks better: Cremonesi, Koren & Turrin, 2010).
 
@@ -71,7 +71,7 @@ class Tally(Kept):
 class Company(Kept):
     """Raters of the newest items that the user has rated, and their opinions: read once for both sources. All scratch.
 
-    It takes 12 bytes for each event in the windows of the peers, who are at most L times `item_users`.
+    It takes 12 bytes for each event in the windows of the peers, who are at most L times `item_raters`.
     """
 
     scratch = (

@@ -186,7 +186,7 @@ class Naive:
         }
 
     def user_cf_pearson(self, user: str) -> dict[str, float]:
-        """Where no item has more than `item_users` raters."""
+        """Where no item has more than `item_raters` raters."""
         above, scores = self.deviations(), defaultdict(float)
         mine = above.get(user, {})
         asked = list(mine)[: self.config.rated_items]
@@ -199,7 +199,7 @@ class Naive:
         return {i: score for i, score in scores.items() if score > 1e-9}
 
     def item_cf_adjusted(self, user: str) -> dict[str, float]:
-        """Where no item has more than `item_users` raters."""
+        """Where no item has more than `item_raters` raters."""
         above, scores = self.deviations(), defaultdict(float)
         by: dict[str, dict[str, float]] = defaultdict(dict)
         for v, rated in above.items():

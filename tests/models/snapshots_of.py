@@ -15,8 +15,9 @@ from tests.models.streams_of import shop
 
 SMALL = {
     "max_users": 64, "max_items": 64, "max_events": 4096, "window_events": 8, "max_pairs": 4096, "max_neighbours": 16,
-    "item_users": 16, "board_items": 16, "category_items": 16, "max_categories": 16, "max_vectors": 16, "max_erasures": 16,
-    "max_factor_rows": 16, "embedding_items": 16, "embedding_scan": 16, "max_sequence_pairs": 4096, "embedding_dim": 4,
+    "item_users": 16, "item_raters": 16, "board_items": 16, "category_items": 16, "max_categories": 16, "max_vectors": 16,
+    "max_erasures": 16, "max_factor_rows": 16, "embedding_items": 16, "embedding_scan": 16, "max_sequence_pairs": 4096,
+    "embedding_dim": 4,
 }  # fmt: skip
 """So little room that whatever leaves first leaves."""
 

@@ -253,7 +253,7 @@ def test_equal_to_the_twin_with_words() -> None:
 
 
 def test_only_the_most_recent_raters_are_neighbours_but_means_go_over_all() -> None:
-    world = World(Config(item_users=16))
+    world = World(Config(item_raters=16))
     for k in range(40):
         world.learn(review(2 * k, f"u{k}", "x", 1.0 if k < 20 else 5.0), review(2 * k + 1, f"u{k}", "y", 3.0))
     item = world.history.items.get("x")

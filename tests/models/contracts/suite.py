@@ -244,8 +244,8 @@ class SourceContract(ABC):
     def test_stays_within_its_bounds(self) -> None:
         small = {
             "max_users": 64, "max_items": 64, "max_events": 4096, "window_events": 16, "max_pairs": 4096, "max_neighbours": 16,
-            "max_followers": 16, "item_users": 16, "board_items": 16, "category_items": 16, "max_categories": 16,
-            "max_vectors": 16,
+            "max_followers": 16, "item_users": 16, "item_raters": 16, "board_items": 16, "category_items": 16,
+            "max_categories": 16, "max_vectors": 16,
         }  # fmt: skip
         model = self.model(shop(11, users=300, items=200, events=2000), **small)
         for name, (used, bound) in model.sizes().items():
