@@ -85,24 +85,40 @@ def test_candidates_are_the_items_taken_last() -> None:
     assert set(scores(tested, "embedding", "u0")) <= {f"i{k}" for k in range(24, 40)}
 
 
+def nearest(tested: Recommender, user: str, k: int) -> list[int]:
+    """The best items by their vectors, of those taken last that the user does not know."""
+    s, history = source(tested), tested.history
+    profile = history.profile(history.users.get(user))["item"][::-1][: tested.config.embedding_context]
+    weights = tested.config.embedding_decay ** np.arange(len(profile))
+    affinity = s.bias + s.out @ (weights @ s.into[profile] / weights.sum())
+    seen = set(history.window(history.users.get(user))["item"].tolist())
+    return sorted(set(s._recent[s._recent >= 0].tolist()) - seen, key=lambda i: -affinity[i])[:k]
+
+
 def test_bytes_choose_what_vectors_would() -> None:
-    """With many more items than are wanted, after steps that have changed them, after a restore, and for another user."""
+    """With many more items than are wanted, after steps that have changed them, and after a restore."""
     tested = model(repeats="never")
     for event in shop(3, users=40, items=500, events=4_000):
         tested.learn(event)
     again = restored(tested)
-    for event in shop(5, users=40, items=500, events=300):
-        for one in (tested, again):
-            one.learn(event.__class__(**{**msgspec.structs.asdict(event), "event_id": f"more-{event.event_id}"}))
-    for user in ("u0", "u7", "u39"):
-        s, history = source(tested), tested.history
-        profile = history.profile(history.users.get(user))["item"][::-1][: tested.config.embedding_context]
-        weights = tested.config.embedding_decay ** np.arange(len(profile))
-        context = weights @ s.into[profile] / weights.sum()
-        affinity = s.bias + s.out @ context
-        seen = set(history.window(history.users.get(user))["item"].tolist())
-        best = sorted((i for i in range(len(history.items)) if i not in seen), key=lambda i: -affinity[i])
-        found = [history.items.get(item) for item in scores(tested, "embedding", user)]
-        assert len(best) > 3 * 40 * 2, "more than bytes choose"
-        assert found == best[:40]
-        assert scores(tested, "embedding", user) == scores(again, "embedding", user)
+    for turn in range(3):
+        for user in ("u0", "u7", "u39"):
+            found = [tested.history.items.get(item) for item in scores(tested, "embedding", user)]
+            assert found == nearest(tested, user, 40)
+            assert scores(tested, "embedding", user) == scores(again, "embedding", user)
+        for event in shop(5 + turn, users=40, items=500, events=300):
+            for one in (tested, again):
+                one.learn(msgspec.structs.replace(event, event_id=f"{turn}-{event.event_id}"))
+    assert len(tested.history.items) > 3 * 40 * 2, "more than bytes choose"
+
+
+def test_bytes_are_those_of_the_item_that_is_there() -> None:
+    """Items that come back to the ring of those taken last, at another place, with the vectors they had."""
+    tested = model(repeats="never", embedding_scan=64, embedding_replays=0, candidates=4)
+    for k in range(400):
+        item = f"i{k * 37 % 100}"
+        tested.learn(Click(event_id=f"e{k}", user_id=f"alone{k}", item_id=item, timestamp_ms=k + 1))
+        if k > 64:
+            user = f"alone{k - 64 + k % 8}"
+            found = [tested.history.items.get(item) for item in scores(tested, "embedding", user, k=4)]
+            assert found == nearest(tested, user, 4)
