@@ -103,6 +103,25 @@ def test_large_pools_remember_more_free_blocks() -> None:
     assert other.free.shape == pool.free.shape
 
 
+def test_whatever_is_in_no_list_is_0() -> None:
+    """Else a pool and what is restored of it would differ once some list is longer again."""
+    pool = RowPool(np.int64, 10_000)
+    pool.rows_for(20)
+    for r in range(20):
+        pool.room_for(8)
+        assert reserve(pool.data, pool.rows, pool.free, r, 4 if r < 10 else 6)
+    for r in range(5):
+        release(pool.rows, pool.free, r)
+    for r in range(5):
+        assert reserve(pool.data, pool.rows, pool.free, r, 4)
+    other = RowPool(np.int64, 10_000)
+    other.restore({name: value.copy() for name, value in pool.save().items()})  # type: ignore[union-attr]
+    for one in (pool, other):
+        for r in range(10, 15):
+            release(one.rows, one.free, r)
+    assert np.array_equal(pool.save()["free"], other.save()["free"])  # type: ignore[arg-type]
+
+
 def test_at_the_bound_larger_free_blocks_are_split() -> None:
     pool = RowPool(np.int64, 64)
     pool.rows_for(20)
