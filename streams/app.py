@@ -95,6 +95,7 @@ class Worker:
         if "recommend" in self.roles:
             self.learner = learner = Learner(self.settings, self.metrics)
             self.replica = Replica(self.settings.connection, learner.applies(), pace_s=self.settings.pace_ms / 1000)
+            learner.caught_up = self.replica.ready.is_set
             learner.quality = LiveQuality(self.settings, self.metrics, learner, self.replica.ready.is_set)
             self.app.on_partitions_assigned.connect(self._take_over)
             self.app.timer(REFRESH_S)(self._refresh)

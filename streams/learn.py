@@ -48,6 +48,13 @@ def decode_interaction(value: bytes | None) -> Interaction | None:
     return line
 
 
+LATE_MS: Final = 100
+"""Events that the broker got longer ago than this make lists late already."""
+LATE_SHARE: Final = 0.1
+"""Part of the budget for training that there is for late events: nearly all of the time goes to catching up, and what people want
+now is learned a little all the same."""
+
+
 class Budget:
     """So many steps of training per second of wall clock, at most a second's worth saved up: at high rates the fusion learns from
     a share of the events. Every event is in the exact state all the same."""
@@ -86,10 +93,11 @@ class Learner(Kept):
         self.served = ServedLists(settings.served_users, settings.served_lists_per_user)
         self.newest: CausedBy | None = None
         self.erasures = 0
-        self._budget = Budget(settings.training_per_s)
+        self._budget, self._late = Budget(settings.training_per_s), Budget(LATE_SHARE * settings.training_per_s)
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
         self.quality: LiveQuality | None = None  # tests the model before it learns
+        self.caught_up: Callable[[], bool] = lambda: False  # whether what comes is new: an old log is trained on like any
         self.overtaken: dict[str, int] = {}  # user -> log offset of the list that holds, where an older one was written after it
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
@@ -112,7 +120,7 @@ class Learner(Kept):
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
-            if self.model.learn(line, train=self.weights.trains and self._budget.take(now)):
+            if self.model.learn(line, train=self.weights.trains and self._trains(record, now)):
                 self.metrics.folded[line.kind].inc()
                 self.newest = CausedBy(event_id=line.event_id, timestamp_ms=line.timestamp_ms)
                 self.erasures += line.kind == "erasure"
@@ -123,6 +131,11 @@ class Learner(Kept):
                 self._repeated.add(f"{partition}/{record.offset}")
         if self.newest is not None:
             self.metrics.last_event.set(self.newest.timestamp_ms / 1000)
+
+    def _trains(self, record: ConsumerRecord, now_ms: int) -> bool:
+        """Whether there is time to train the fusion on an event."""
+        late = now_ms - record.timestamp > LATE_MS and self.caught_up()
+        return (self._late if late else self._budget).take(now_ms)
 
     def items(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
         for record in records:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from models.kernel import allocating_kernel, kernel
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, allowed, blank, choose, clear
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, blank, choose, clear
 
 _MOST = 64
 """Categories looked at per request, the strongest: a user of many interests must not cost a walk through the catalogue."""
@@ -64,33 +64,30 @@ def _score_all(of_item: Array, of_rows: Array, affinity: Array, items: Array, ou
 
 @allocating_kernel
 def _find(
-    affinity: Array, categories: Array, of_item: Array, of_rows: Array, newest: Array, newest_rows: Array,
-    met: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
-    items: Array, scores: Array,
+    affinity: Array, categories: Array, count: int, category_keys: Array, of_item: Array, of_rows: Array, newest: Array,
+    newest_rows: Array, met: Array, touched: Array, met_count: Array, open_items: Array, seen: Array, stamp: int, keys: Array,
+    k: int, items: Array, scores: Array,
 ) -> int:  # fmt: skip
-    """Candidates from the newest items of the given categories."""
-    clear(met, touched, count)
+    """Candidates from the newest items of the strongest of `count` categories."""
+    clear(met, touched, met_count)
+    values = np.empty(count)
+    for x in range(count):
+        values[x] = affinity[categories[x]]
+    strongest = np.empty(_MOST, np.int32)
+    looked_at = choose(values, categories[:count], category_keys, _MOST, strongest, np.empty(_MOST))
     n = 0
-    held = 0
-    most = 0
-    for x in range(len(categories)):
-        most += newest_rows[categories[x]].size
-    found = np.empty(most, np.int32)
-    values = np.empty(most)
-    for x in range(len(categories)):
-        start = newest_rows[categories[x]].start
-        for c in range(start, start + newest_rows[categories[x]].size):
+    for x in range(looked_at):
+        start = newest_rows[strongest[x]].start
+        for c in range(start, start + newest_rows[strongest[x]].size):
             i = newest[c]
-            if met[i] == 0.0:
-                met[i] = 1.0
-                touched[n] = i
-                n += 1
-                if allowed(i, open_items, seen, stamp):
-                    found[held] = i
-                    values[held] = _score(of_item, of_rows, affinity, i)
-                    held += 1
-    count[0] = n
-    return int(choose(values[:held], found[:held], keys, k, items, scores))
+            touched[n] = i
+            n += met[i] == 0.0
+            met[i] = 1.0
+    met_count[0] = n
+    for x in range(n):
+        i = touched[x]
+        met[i] = _score(of_item, of_rows, affinity, i)  # above 0: the item is in one of these categories
+    return int(best_of(met, touched, n, open_items, seen, stamp, keys, k, items, scores))
 
 
 @kernel
@@ -147,15 +144,11 @@ class Content(Source):
             float(catalogue.listed), affinity.score, affinity.touched, affinity.count,
         )  # fmt: skip
         return _find(
-            affinity.score, self._strongest(), of_item.data, of_item.rows, newest.data, newest.rows,
-            met.score, met.touched, met.count, query.open, query.seen, query.stamp, self.history.items.keys, query.k,
+            affinity.score, affinity.touched, affinity.count.item(0), catalogue.categories.keys, of_item.data, of_item.rows,
+            newest.data, newest.rows, met.score, met.touched, met.count, query.open, query.seen, query.stamp,
+            self.history.items.keys, query.k,
             found.items, found.scores,
         )  # fmt: skip
-
-    def _strongest(self) -> npt.NDArray[np.int32]:
-        touched = self._affinity.touched[: self._affinity.count[0]]
-        order = np.lexsort((self.catalogue.categories.keys[touched], -self._affinity.score[touched]))
-        return touched[order[:_MOST]]
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         of_item = self.catalogue.of_item

@@ -6,14 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from models.events import Interaction, encode
+from models.fusion_learned import Learned
+from streams import clock
 from streams.learn import Budget, Learner
 from streams.metrics import Metrics
 from streams.settings import Settings
 
 
-def line(k: int, event_id: str) -> Any:
+def line(k: int, event_id: str, age_ms: int = 0) -> Any:
     value = Interaction(kind="click", event_id=event_id, user_id="ada", item_id=f"i{k}", timestamp_ms=1 + k)
-    return SimpleNamespace(key=b"ada", value=encode(value), offset=k, partition=0)
+    return SimpleNamespace(key=b"ada", value=encode(value), offset=k, partition=0, timestamp=clock.now_ms() - age_ms)
 
 
 def test_the_budget_is_per_second_and_saves_up_one_second():
@@ -29,6 +31,22 @@ def test_events_beyond_the_budget_are_in_the_state_all_the_same():
     for learner in (free, tight):
         learner.interactions(0, [line(k, f"e{k}") for k in range(30)])
     assert free.model.digest() == tight.model.digest()
+
+
+def steps(age_ms: int, *, caught_up: bool = True) -> int:
+    """On how many of 60 events, all of that age, the fusion has been tested."""
+    learner = Learner(Settings.load({"FRESHET_TRAINING_PER_S": "200"}), Metrics())
+    learner.caught_up = lambda: caught_up
+    learner.interactions(0, [line(k, f"e{k}", age_ms) for k in range(60)])
+    fusion = learner.model.fusion
+    assert isinstance(fusion, Learned)
+    return fusion.new.tested + fusion.again.tested
+
+
+def test_late_events_are_hardly_trained_on():
+    """So that a worker that is behind catches up."""
+    assert steps(0) > 2 * steps(60_000) > 0
+    assert steps(60_000, caught_up=False) == steps(0), "an old log is no reason for haste"
 
 
 def test_foreign_lines_and_repetitions_change_nothing():
