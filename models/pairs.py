@@ -218,7 +218,6 @@ def count_pairs(
     for k in range(begin, len(profile)):
         j = profile[k].item
         prefetch(data, rows[j].start + home(item, rows[j].cap))
-        prefetch(data, rows[item].start + home(j, rows[item].cap))
     for k in range(begin, len(profile)):
         j = profile[k].item
         if j == item:
