@@ -60,8 +60,9 @@ def _prefetch(_: Any, array: Any, row: Any) -> Any:
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         begin = builder.bitcast(made.data, byte)
         offset = builder.mul(arguments[1], cgutils.unpack_tuple(builder, made.strides)[0])
-        name, kind = "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        )
         read, near, data = (ir.Constant(number, value) for value in (0, 3, 1))
         builder.call(function, [builder.gep(begin, [offset]), read, near, data])
         return context.get_dummy_value()

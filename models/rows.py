@@ -7,7 +7,7 @@ A pool is three arrays, which is also how kernels take it:
 - `free`: `free[0, 0]` is the end of the used part of `data`, `free[0, 1]` the cells before it that are in no list; for size class
   c (capacity `cells_of(c)`) `free[c, 0]` is the number of free blocks and `free[c, 1:]` their starts.
 
-Where `data` is too short, it grows by a quarter; where an eighth of it lies in free blocks, all rows are moved together instead.
+Where `data` is too short, it grows by a quarter; where an eighth of it lies in free blocks, all rows are moved together first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def grown(array: Array, length: int, bound: int | None = None) -> Array:
 
 
 def aligned(rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """All 0, (rows, columns), beginning where a cache line does: a row of 4 numbers lies in one."""
+    """All 0, (rows, columns), beginning where a cache line does: a row of 4 or 8 numbers lies in one."""
     raw = np.zeros(rows * columns * 8 + _LINE, np.uint8)
     begin = -raw.ctypes.data % _LINE
     return raw[begin : begin + rows * columns * 8].view(np.float64).reshape(rows, columns)
@@ -218,7 +218,7 @@ class RowPool(Kept):
             return
         need, size = self.used - wasted + cells, len(self.data)
         if 4 * need > 3 * size:
-            size = min(max(need, 2 * size), self.max_cells)
+            size = min(max(need, size * 5 // 4), self.max_cells)
         self.move_together(size)
 
     def _lengthen(self, cells: int) -> None:

@@ -146,8 +146,7 @@ class Content(Source):
         return _find(
             affinity.score, affinity.touched, affinity.count.item(0), catalogue.categories.keys, of_item.data, of_item.rows,
             newest.data, newest.rows, met.score, met.touched, met.count, query.open, query.seen, query.stamp,
-            self.history.items.keys, query.k,
-            found.items, found.scores,
+            self.history.items.keys, query.k, found.items, found.scores,
         )  # fmt: skip
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:

@@ -130,7 +130,7 @@ class Peers(Kept):
         """Make place for so many users and items."""
         self._place_of = grown(self._place_of, users)
         if items > len(self._score):
-            self._score = aligned(2 * items, COLUMNS)
+            self._score = aligned(items, COLUMNS)  # they come doubled, see `grown`
             self._count, self._stamp = 0, -1
         self._touched = grown(self._touched, items + 1)
 
