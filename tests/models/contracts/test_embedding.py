@@ -98,7 +98,11 @@ def nearest(tested: Recommender, user: str, k: int) -> list[int]:
 def test_bytes_choose_what_vectors_would() -> None:
     """With many more items than are wanted, after steps that have changed them, and after a restore."""
     tested = model(repeats="never")
-    for event in shop(3, users=40, items=500, events=4_000):
+    log = shop(3, users=40, items=500, events=4_000)
+    for event in log[:1_000]:
+        tested.learn(event)
+    scores(tested, "embedding", "u0")  # what is bytes now is to have changed beyond recognition
+    for event in log[1_000:]:
         tested.learn(event)
     again = restored(tested)
     for turn in range(3):
