@@ -8,7 +8,7 @@ from models import Click, Config, Recommender
 from models.sources.embedding import Embedding
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
-from tests.models.snapshots_of import restored
+from tests.models.snapshots_of import read, written
 from tests.models.state import scores
 from tests.models.streams_of import shop
 
@@ -104,7 +104,11 @@ def test_bytes_choose_what_vectors_would() -> None:
     scores(tested, "embedding", "u0")  # what is bytes now is to have changed beyond recognition
     for event in log[1_000:]:
         tested.learn(event)
-    again = restored(tested)
+    again = model(repeats="never")
+    for event in shop(9, users=40, items=500, events=2_000):  # bytes of another life, of items at other places
+        again.learn(event)
+    scores(again, "embedding", "u0")
+    again.restore(read(written(tested))[1])
     for turn in range(3):
         for user in ("u0", "u7", "u39"):
             found = [tested.history.items.get(item) for item in scores(tested, "embedding", user)]
