@@ -29,6 +29,8 @@ class Served(Struct, frozen=True, gc=False):
     timestamp_ms: int
     arm: str
     items: tuple[str, ...]
+    read: bool = True
+    """Whether it has come from the output topic. Whoever has sent one knows it before."""
 
 
 class Attributed(NamedTuple):
@@ -67,9 +69,9 @@ class ServedLists(Kept):
     def __len__(self) -> int:
         return len(self._users)
 
-    def put(self, served: RecommendationList | ServedList) -> None:
+    def put(self, served: RecommendationList | ServedList, *, read: bool = True) -> None:
         """Remember a list. Putting the same list again changes nothing; made anew for the same event, or later in the log since
-        that came twice, the new one holds."""
+        that came twice, the new one holds. With `read` off the broker has it and it will be read, if it is not already."""
         lists = self._users.get(served.user_id)
         if lists is None:
             lists = self._users[served.user_id] = []
@@ -78,12 +80,12 @@ class ServedLists(Kept):
         else:
             self._users.move_to_end(served.user_id)
             known = next((one for one in lists if one.list_id == served.list_id), None)
-            if known is not None and known.log_offset > served.log_offset:
+            if known is not None and (known.log_offset, known.read) > (served.log_offset, read):
                 return
             if known is not None:
                 lists.remove(known)
         items = tuple(sys.intern(item.item_id) for item in served.items)  # the same few names in all lists
-        lists.append(Served(served.list_id, served.log_offset, served.caused_by.timestamp_ms, served.arm, items))
+        lists.append(Served(served.list_id, served.log_offset, served.caused_by.timestamp_ms, served.arm, items, read))
         lists.sort(key=lambda one: one.log_offset)
         del lists[: -self.lists_per_user]
 
@@ -95,6 +97,10 @@ class ServedLists(Kept):
         """The list that holds for this user, if one is remembered."""
         lists = self._users.get(user_id)
         return lists[-1] if lists else None
+
+    def last_read(self, user_id: str) -> Served | None:
+        """The same, as far as the output topic has been read."""
+        return next((served for served in reversed(self._users.get(user_id, ())) if served.read), None)
 
     def out_before(self, user_id: str, log_offset: int) -> Served | None:
         """The list that was out when the record at `log_offset` of the user's partition came: the newest one of an earlier cause;
@@ -140,12 +146,14 @@ class ServedLists(Kept):
         return served.arm, [rank[item] for item in dict.fromkeys(impression.items) if item in rank]
 
     def save(self) -> Saved:
-        """Lists one after another; their items as places in a table of names."""
-        lists = [served for user in self._users.values() for served in user]
+        """Lists one after another; their items as places in a table of names. What has not been read yet will be."""
+        users = {user: [served for served in lists if served.read] for user, lists in self._users.items()}
+        users = {user: lists for user, lists in users.items() if lists}
+        lists = [served for user in users.values() for served in user]
         names = {name: place for place, name in enumerate(dict.fromkeys(name for served in lists for name in served.items))}
         return {
-            "users": [*self._users],
-            "lists": [len(user) for user in self._users.values()],
+            "users": [*users],
+            "lists": [len(user) for user in users.values()],
             "ids": [served.list_id for served in lists],
             "offsets": [served.log_offset for served in lists],
             "times": [served.timestamp_ms for served in lists],

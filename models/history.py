@@ -40,7 +40,8 @@ class Step:
     """One event that enters (`sign` 1) or leaves (`sign` -1) a window. One object is used again for every step."""
 
     __slots__ = (
-        "context", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user", "weight",
+        "context", "hurried", "item", "joined", "kind", "left", "positive", "rating", "sign", "teaches", "timestamp_ms", "user",
+        "weight",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Step:
         self.joined = False  # the item has become one of the user's profile (known after the step)
         self.context: Mapping[str, str] | None = None  # what the event says of where it happened; not remembered
         self.left = False  # the item has left the user's profile (known after the step)
+        self.hurried = False  # whether there is no time for what can be done without; set before the step
         self.teaches = True  # whether gradient steps learn from it (see `models.pace`)
 
 

@@ -84,16 +84,18 @@ class Recommender(Kept):
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- learning
-    def learn(self, event: Event | Interaction | Erasure | Item | ItemVector | ReviewVector, *, train: bool = True) -> bool:
+    def learn(
+        self, event: Event | Interaction | Erasure | Item | ItemVector | ReviewVector, *, train: bool = True, hurry: bool = False
+    ) -> bool:  # fmt: skip
         """Take one event in. True if the state changed; an event that is known already changes nothing.
 
-        With `train` off the fusion does not learn from this event, which saves the cost of a list; the exact state and the
-        sources follow all the same.
+        With `train` off the fusion does not learn from this event, which saves the cost of a list; with `hurry` the embedding
+        takes one step on it and none on earlier ones, which saves a third of the rest. The exact state follows all the same.
 
         Raises:
             ValueError: something that cannot be meant (an empty id, a rating out of 1..5, a vector of another model ...).
         """
-        self.trainer.active = train
+        self.trainer.active, self.fold.step.hurried = train, hurry
         if isinstance(event, Item):
             return self.fold.entry(event)
         if isinstance(event, ItemVector):

@@ -94,7 +94,11 @@ class Worker:
             self._agent("ingest", ingest.handle, *ingest.topics)
         if "recommend" in self.roles:
             self.learner = learner = Learner(self.settings, self.metrics)
-            self.replica = Replica(self.settings.connection, learner.applies(), pace_s=self.settings.pace_ms / 1000)
+            applies = learner.applies()
+            self.replica = Replica(
+                self.settings.connection, applies, unhurried=applies.keys() - {topic("interactions")},
+                pace_s=self.settings.pace_ms / 1000,
+            )  # fmt: skip
             learner.caught_up = self.replica.ready.is_set
             learner.quality = LiveQuality(self.settings, self.metrics, learner, self.replica.ready.is_set)
             self.app.on_partitions_assigned.connect(self._take_over)

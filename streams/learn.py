@@ -52,7 +52,7 @@ LATE_MS: Final = 100
 """Events that the broker got longer ago than this make lists late already."""
 LATE_SHARE: Final = 0.1
 """Part of the budget for training that there is for late events: nearly all of the time goes to catching up, and what people want
-now is learned a little all the same."""
+now is learned a little all the same. Of them the embedding does not learn earlier events again either."""
 
 
 class Budget:
@@ -120,7 +120,8 @@ class Learner(Kept):
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
-            if self.model.learn(line, train=self.weights.trains and self._trains(record, now)):
+            late = now - record.timestamp > LATE_MS and self.caught_up()
+            if self.model.learn(line, train=self.weights.trains and self._trains(now, late=late), hurry=late):
                 self.metrics.folded[line.kind].inc()
                 self.newest = CausedBy(event_id=line.event_id, timestamp_ms=line.timestamp_ms)
                 self.erasures += line.kind == "erasure"
@@ -132,9 +133,8 @@ class Learner(Kept):
         if self.newest is not None:
             self.metrics.last_event.set(self.newest.timestamp_ms / 1000)
 
-    def _trains(self, record: ConsumerRecord, now_ms: int) -> bool:
+    def _trains(self, now_ms: int, *, late: bool) -> bool:
         """Whether there is time to train the fusion on an event."""
-        late = now_ms - record.timestamp > LATE_MS and self.caught_up()
         return (self._late if late else self._budget).take(now_ms)
 
     def items(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
@@ -192,7 +192,7 @@ class Learner(Kept):
 
     def _last_word(self, served: ServedList) -> None:
         """Note whose last record on the topic is not the list that holds: compaction would keep it in its place."""
-        last = self.served.last(served.user_id)
+        last = self.served.last_read(served.user_id)
         self.overtaken.pop(served.user_id, None)
         if last is not None and served.log_offset < last.log_offset and served.user_id != POPULAR:
             self.overtaken[served.user_id] = last.log_offset

@@ -22,7 +22,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -50,6 +50,12 @@ SLICE_S: Final = 0.005
 FETCH_RECORDS: Final = 500
 """Taken from the client's buffer at a time, since unpacking them does not yield either (1 us each)."""
 FETCH_BYTES: Final = 1024 * 1024
+FETCH_WAIT_MS: Final = 100
+"""The longest time a partition waits behind a fetch that finds nothing."""
+UNHURRIED_WAIT_MS: Final = 50
+UNHURRIED_BYTES: Final = 512 * 1024
+"""What can wait is fetched so often, or when there is so much of it: a fetch costs by the partitions that are asked for, whatever
+it brings."""
 
 
 class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
@@ -60,6 +66,8 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
                    An attribute as well, to be set before the start
     pace_s         pause between two fetches
     slice_records  most records given to a fold at once
+    unhurried      topics of which a record may be folded `UNHURRIED_WAIT_MS` later than it could be. They have a client of
+                   their own, so that the others' fetches are small and are not answered by what can wait
     patience_s     how long Kafka may take to answer a request, or a topic to appear at the start
     fail           called with a sentence and the exception when reading or folding failed
 
@@ -73,6 +81,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         topics: Mapping[str, Apply],
         *,
         resume: Mapping[tuple[str, int], int] | None = None,
+        unhurried: Iterable[str] = (),
         pace_s: float = PACE_S,
         slice_records: int = 50,
         patience_s: float = 40.0,
@@ -84,6 +93,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
             raise ValueError("a replica needs at least one topic and one record per slice")
         self.connection, self.topics = connection, dict(topics)
         self.pace_s, self.slice_records, self.fail = pace_s, slice_records, fail
+        self.unhurried = frozenset(unhurried) & frozenset(topics)
         self.ready = asyncio.Event()
         self._patience_ms = int(patience_s * 1000)
         self.resume: Positions = dict(resume or {})
@@ -91,7 +101,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         self._ends: dict[tuple[str, int], int] = {}  # where the topics ended at the start
         self._waiters: dict[tuple[str, int], list[tuple[int, int, asyncio.Future[None]]]] = {}
         self._order = itertools.count()
-        self._kafka: Any = None
+        self._clients: dict[str, Any] = {}  # by topic; there are two at most
 
     # -- for those who depend on it ---------------------------------------------------------------------------------
     async def wait_ready(self) -> None:
@@ -112,7 +122,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
     async def caught_up(self, topic: str, partition: int) -> None:
         """Until everything that is in the partition at this moment has been folded."""
         tp = TopicPartition(topic, partition)
-        end = (await self._kafka.end_offsets([tp]))[tp]
+        end = (await self._clients[topic].end_offsets([tp]))[tp]
         if end > 0:
             await self.reached(topic, partition, end - 1)
 
@@ -135,7 +145,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         """Topic -> records in Kafka that are not folded yet, as far as the last fetches tell. Any thread may ask."""
         lags = dict.fromkeys(self.topics, 0)
         for (topic, partition), position in list(self._next.items()):
-            seen = self._kafka.highwater(TopicPartition(topic, partition)) or 0
+            seen = self._clients[topic].highwater(TopicPartition(topic, partition)) or 0
             lags[topic] += max(0, max(seen, self._ends[topic, partition]) - position)
         return lags
 
@@ -143,37 +153,48 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         """(topic, partition) -> (next offset to fold, end as far as the last fetches tell). Any thread may ask."""
         found = {}
         for key, position in list(self._next.items()):
-            seen = self._kafka.highwater(TopicPartition(*key)) or 0
+            seen = self._clients[key[0]].highwater(TopicPartition(*key)) or 0
             found[key] = (position, max(seen, self._ends[key], position))
         return found
 
     # -- life -------------------------------------------------------------------------------------------------------
     async def on_start(self) -> None:
-        self._kafka = aiokafka.AIOKafkaConsumer(
+        begin: Positions = {}
+        try:
+            await self._connect([topic for topic in self.topics if topic not in self.unhurried], FETCH_WAIT_MS, 1, begin)
+            await self._connect(self.unhurried, UNHURRIED_WAIT_MS, UNHURRIED_BYTES, begin)
+        except BaseException:
+            await self.on_stop()
+            raise
+        self._waiters = {key: [] for key in begin}
+        self._next = begin
+
+    async def _connect(self, topics: Collection[str], wait_ms: int, least_bytes: int, begin: Positions) -> None:
+        """One client for some topics, at the offsets that it puts into `begin`."""
+        if not topics:
+            return
+        client = aiokafka.AIOKafkaConsumer(
             **self.connection.aiokafka(),
             enable_auto_commit=False,
             auto_offset_reset="none",  # a position outside the log means a state that does not fit it: fail, do not guess
             isolation_level="read_committed",
             request_timeout_ms=self._patience_ms,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=wait_ms,
+            fetch_min_bytes=least_bytes,
             max_partition_fetch_bytes=FETCH_BYTES,
         )
-        await self._kafka.start()
-        try:
-            await self._assign()
-        except BaseException:
-            await self._kafka.stop()
-            raise
+        self._clients |= dict.fromkeys(topics, client)
+        await client.start()
+        await self._assign(client, topics, begin)
 
     async def on_stop(self) -> None:
-        if self._kafka is not None:
-            await self._kafka.stop()
+        for client in set(self._clients.values()):
+            await client.stop()
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _read(self) -> None:
         try:
-            while not self.should_stop:
-                await self._read_once()
+            await asyncio.gather(*(self._read_from(client) for client in set(self._clients.values())))
         except asyncio.CancelledError:
             raise
         except ConsumerStoppedError as exc:
@@ -182,34 +203,37 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         except BaseException as exc:
             self.fail("the replica cannot go on", exc)
 
+    async def _read_from(self, client: Any) -> None:
+        while not self.should_stop:
+            await self._read_once(client)
+
     # -- how --------------------------------------------------------------------------------------------------------
-    async def _assign(self) -> None:
-        partitions = [tp for topic in self.topics for tp in await self._partitions(topic)]
-        self._kafka.assign(partitions)
-        begins, ends = await self._kafka.beginning_offsets(partitions), await self._kafka.end_offsets(partitions)
+    async def _assign(self, client: Any, topics: Iterable[str], begin: Positions) -> None:
+        partitions = [tp for topic in topics for tp in await self._partitions(client, topic)]
+        client.assign(partitions)
+        begins, ends = await client.beginning_offsets(partitions), await client.end_offsets(partitions)
         for tp in partitions:
             key = tp.topic, tp.partition
             position = self.resume.get(key, begins[tp])
             if not begins[tp] <= position <= ends[tp]:
                 raise ValueError(f"{tp.topic}/{tp.partition} has offsets {begins[tp]}..{ends[tp]}, not {position} to resume from")
-            self._kafka.seek(tp, position)
-            self._waiters[key] = []
-            self._ends[key], self._next[key] = ends[tp], position
+            client.seek(tp, position)
+            self._ends[key], begin[key] = ends[tp], position
 
-    async def _partitions(self, topic: str) -> list[TopicPartition]:
+    async def _partitions(self, client: Any, topic: str) -> list[TopicPartition]:
         try:
-            known = await self._kafka._client._wait_on_metadata(topic)
+            known = await client._client._wait_on_metadata(topic)
         except UnknownTopicOrPartitionError:
             raise LookupError(f"Kafka at {self.connection.bootstrap} has no topic {topic}: freshet topics creates it") from None
         return [TopicPartition(topic, partition) for partition in sorted(known)]
 
-    async def _read_once(self) -> None:
-        fetched = await self._kafka.getmany(timeout_ms=200, max_records=FETCH_RECORDS)
+    async def _read_once(self, client: Any) -> None:
+        fetched = await client.getmany(timeout_ms=200, max_records=FETCH_RECORDS)
         began = time.perf_counter()
         for tp, records in fetched.items():
             began = await self._fold(tp, records, began)
         if not self.ready.is_set() or not fetched:
-            await self._catch_up()
+            await self._catch_up(client)
         await asyncio.sleep(self.pace_s if fetched and self.ready.is_set() else 0)
 
     async def _fold(self, tp: TopicPartition, records: Sequence[ConsumerRecord], began: float) -> float:
@@ -231,13 +255,13 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
             if not done.done():  # else whoever waited has been cancelled
                 done.set_result(None)
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, client: Any) -> None:
         """Ready when every position has passed the end noted at the start. Aborted transactions and markers have offsets but
         bring no records, so the client's own position counts as well: all of what it has passed has been folded by now."""
         for key, end in self._ends.items():
             tp = TopicPartition(*key)
-            if self._next[key] < max(end, self._kafka.highwater(tp) or 0):
-                self._next[key] = max(self._next[key], await self._kafka.position(tp))
+            if self._clients[key[0]] is client and self._next[key] < max(end, client.highwater(tp) or 0):
+                self._next[key] = max(self._next[key], await client.position(tp))
                 self._wake(key)
         if all(self._next[key] >= end for key, end in self._ends.items()):
             self.ready.set()

@@ -3,7 +3,8 @@
 Two vectors per item, learned online by sampled softmax: score(i) = bias_i + context . out_i, context = mean of the input
 vectors of the newest items, each weighing a fixed part of the next newer one (FISM, Kabbur, Ning & Karypis 2013, as context of
 Rendle, Freudenthaler & Schmidt-Thieme's FPMC 2010). Each positive event is one step; steps on random places of the profiles of
-users who were active before (experience replay) keep what was learned from being overwritten.
+users who were active before (experience replay) keep what was learned from being overwritten; a step that is hurried does
+without them.
 
 What gradient steps have learned depends on the order of arrival and cannot be taken back: it is no part of the exact state. A
 user who is forgotten leaves the replays; what their events have moved in the vectors of items stays.
@@ -135,7 +136,7 @@ class Embedding(Source):
         """Place in `_recent` for the next new item, items there, positive events so far."""
         self._scratch: npt.NDArray[np.float32] = np.zeros((2, dim), np.float32)
         self._settings = (
-            config.embedding_replays, config.embedding_context, config.embedding_decay, config.embedding_rate,
+            config.embedding_context, config.embedding_decay, config.embedding_rate,
             config.embedding_replay_rate, config.embedding_shrink, config.embedding_negatives,
         )  # fmt: skip
         self._context: npt.NDArray[np.float32] = np.zeros(dim, np.float32)
@@ -165,7 +166,7 @@ class Embedding(Source):
         kernels.taught(
             self.into, self.out, self.bias, self.alive, profiles.data, profiles.rows, step.user, step.item,
             self.history.items.keys, self._past, _REPLAY_USERS, self._recent, self._recent_place, self._stale, self._counters,
-            self.random, self._scratch, *self._settings,
+            self.random, self._scratch, 0 if step.hurried else self.config.embedding_replays, *self._settings,
         )  # fmt: skip
 
     def forget_item(self, item: int) -> None:

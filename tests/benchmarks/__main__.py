@@ -7,10 +7,8 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from streams.embedded_kafka import EmbeddedKafka
 from streams.experiment import World, experiment, report
+from tests.benchmarks.fresh import fresh
 from tests.benchmarks.group import recovery, rush, scaled, sustained
 from tests.benchmarks.metrics_cost import metrics_cost
 from tests.benchmarks.model_cost import Row, library, scale, start, stream
@@ -80,37 +79,11 @@ def stages(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
         yield "make, send and account for a list", f"{(both - folding) / lists * 1e6:.0f} us a list", f"{lists:,.0f} lists"
 
 
-def quantile(river: Flow, q: float) -> float:
-    """Upper edge of the bucket the quantile of freshness lies in, seconds."""
-    count = river.metric("freshet_freshness_seconds_count")
-    edges = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]
-    return next((e for e in edges if river.metric("freshet_freshness_seconds_bucket", le=str(e)) >= q * count), float("inf"))
-
-
-def freshness(bootstrap: str, directory: Path, rate: int, seconds: int) -> Iterator[Row]:
-    """All roles in one process, the bundled encoder at work, the simulated shop as the platform."""
-    state = directory / f"fresh{rate}"  # what is in Qdrant belongs to one log
-    state.mkdir()
-    with flow(bootstrap, state, f"fresh{rate}.", embedding_model="bundled") as river:
-        process = river.start()
-        began, spent = time.monotonic(), cpu(river)
-        shop = [sys.executable, "-m", "streams.cli", "simulate", "--rate", str(rate), "--seconds", str(seconds)]
-        done = subprocess.run(shop, env={**os.environ, **river.environment}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        used, wall = cpu(river) - spent, time.monotonic() - began
-        count = river.metric("freshet_freshness_seconds_count")
-        yield (
-            f"freshness at {rate} events/s, p50 / p99 at most",
-            f"{quantile(river, 0.5) * 1000:.0f} / {quantile(river, 0.99) * 1000:.0f} ms",
-            f"{count:,.0f} events in {wall:.0f} s, all roles, worker CPU {used / wall * 100:.0f} %",
-        )
-        river.stop(process)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
     parser.add_argument("--rates", default="200", help="events/s for freshness, comma separated")
+    parser.add_argument("--workers", type=int, choices=range(1, 9), default=1, help="of each freshness run")
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--ladder", default="100,200,400,800", help="events/s tried for the sustained rate, comma separated")
@@ -150,7 +123,7 @@ def main() -> int:
             if chosen.only in (None, "stages"):
                 take(stages(kafka.bootstrap, Path(directory), chosen.events))
             for rate in [int(r) for r in chosen.rates.split(",")] if chosen.only in (None, "freshness") else []:
-                take(freshness(kafka.bootstrap, Path(directory), rate, chosen.seconds))
+                take(fresh(kafka.bootstrap, Path(directory), rate, chosen.workers, chosen.seconds))
             place = Path(directory)
             if chosen.only in (None, "workers"):
                 take(scaled(kafka.bootstrap, place, chosen.events // 3))

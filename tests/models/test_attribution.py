@@ -61,6 +61,33 @@ def test_a_list_written_late_never_becomes_the_last_one():
     assert lists.attribute(click("ada", "w", list_id="late"), HOUR_MS) == Attributed("late", "a", 2)
 
 
+def test_a_list_that_was_sent_is_known_before_it_is_read_back():
+    lists = ServedLists()
+    lists.put(served("ada", "l1", "xy", offset=1))
+    lists.put(served("ada", "l2", "yx", offset=2), read=False)
+    last, read = lists.last("ada"), lists.last_read("ada")
+    assert last is not None
+    assert read is not None
+    assert (last.list_id, read.list_id) == ("l2", "l1")
+    assert lists.attribute(click("ada", "x", list_id="l2"), HOUR_MS) == Attributed("l2", "a", 2)
+    lists.put(served("ada", "l2", "yx", offset=2))
+    assert lists.last_read("ada") == lists.last("ada")
+    lists.put(served("ada", "l2", "yx", offset=2), read=False)
+    assert lists.last_read("ada") == lists.last("ada"), "the answer to a send may come after what was sent"
+    assert lists.last_read("bob") is None
+
+
+def test_what_was_not_read_back_is_not_saved():
+    """It will be read after the position that a snapshot is of."""
+    lists, again = ServedLists(), ServedLists()
+    lists.put(served("ada", "l1", "xy", offset=1))
+    lists.put(served("ada", "l2", "yx", offset=2), read=False)
+    lists.put(served("bob", "b1", "z", offset=3), read=False)
+    again.restore(lists.save())
+    assert (len(again), again.last("bob")) == (1, None)
+    assert again.last("ada") == lists.last_read("ada")
+
+
 def test_the_bounds_hold_and_the_oldest_leave_first():
     lists = ServedLists(max_users=2, lists_per_user=2)
     for k, user in enumerate(["ada", "bob", "ada", "cyd"]):

@@ -6,6 +6,7 @@ The agent is the real one on a real model; Kafka is left out, because what is lo
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -125,3 +126,25 @@ def test_a_send_that_fails_fails_the_batch_and_nothing_goes_out_after_it(fails: 
         return sent
 
     assert asyncio.run(play()) == len(broker.sends) == fails + 1
+
+
+def test_the_list_that_was_sent_last_is_the_one_to_compare_with() -> None:
+    """A, then B, then A again: B has not been read back, and is out all the same."""
+    broker = Broker(lambda: asyncio.sleep(0))
+    agent, records, metrics = batch_of(broker)
+    learner, model = agent.learner, agent.learner.model
+    lists = iter(["A", "B", "A", "A"])
+    usual = {name: model.popular(n) for name, n in (("A", 3), ("B", 2))}
+    model.recommend = lambda *arguments, **more: usual[next(lists)]  # type: ignore[method-assign]
+
+    async def play() -> None:
+        for k, record in enumerate(records[:4]):
+            line = Interaction(kind="click", event_id=f"x{k}", user_id="ada", item_id="i1", timestamp_ms=1_000 + k)
+            await agent.handle([dataclasses.replace(record, value=encode(line))])
+
+    asyncio.run(play())
+    assert [len(send) for send in broker.sends] == [1, 1, 1], "the fourth is as the third"
+    last = learner.served.last("ada")
+    assert last is not None
+    assert (last.items, last.read) == (tuple(line.item_id for line in usual["A"]), False)
+    assert metrics.unchanged._value.get() == 1

@@ -80,6 +80,58 @@ def test_it_is_ready_when_everything_there_has_been_folded(connection: Connectio
     asyncio.run(scenario())
 
 
+def test_what_is_unhurried_is_folded_all_the_same(connection: Connection, make_topic: Callable[..., str]) -> None:
+    """From a client of its own: positions, waiting, resuming and the lag are of all topics."""
+    events, lists, empty = make_topic(partitions=2), make_topic(partitions=1), make_topic(partitions=1)
+    of_events, of_lists = Fold(), Fold()
+
+    async def scenario() -> None:
+        await produce(connection, events, 1, numbers(0, 700))
+        await produce(connection, lists, 0, numbers(0, 900))
+        topics = {events: of_events, lists: of_lists, empty: Fold()}
+        replica = Replica(connection, topics, unhurried=[lists, empty, "not-read"], resume={(lists, 0): 100})
+        async with running(replica):
+            await soon(replica.wait_ready())
+            assert of_lists.values == {0: numbers(100, 900)}
+            assert replica.positions == {(events, 0): 0, (events, 1): 700, (lists, 0): 900, (empty, 0): 0}
+            for turn in range(5):
+                last = await produce(connection, lists, 0, numbers(900 + turn, 901 + turn))
+                await soon(replica.reached(lists, 0, last))
+                last = await produce(connection, events, 0, numbers(turn, turn + 1))
+                await soon(replica.reached(events, 0, last))
+            await soon(replica.caught_up(lists, 0))
+            assert (of_lists.values, of_events.values) == (
+                {0: numbers(100, 905)}, {0: numbers(0, 5), 1: numbers(0, 700)}
+            )  # fmt: skip
+            assert replica.lag() == {events: 0, lists: 0, empty: 0}
+            assert replica.places() == {place: (at, at) for place, at in replica.positions.items()}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("unhurried", [False, True])
+def test_a_fold_that_fails_fails_the_replica_whichever_client_brought_it(
+    connection: Connection, make_topic: Callable[..., str], unhurried: bool
+) -> None:
+    good, bad = make_topic(partitions=1), make_topic(partitions=1)
+
+    def fail(partition: int, records: Sequence[ConsumerRecord]) -> None:
+        raise ArithmeticError("cannot be folded")
+
+    async def scenario() -> None:
+        failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        replica = Replica(
+            connection, {good: Fold(), bad: fail}, unhurried=[bad] if unhurried else [good],
+            fail=lambda why, problem: failed.set_result(problem),
+        )  # fmt: skip
+        async with running(replica):
+            await produce(connection, bad, 0, numbers(0, 1))
+            async with asyncio.timeout(180):
+                assert isinstance(await failed, ArithmeticError)
+
+    asyncio.run(scenario())
+
+
 def test_empty_topics_are_ready_at_once(connection: Connection, make_topic: Callable[..., str]) -> None:
     async def scenario() -> None:
         async with running(Replica(connection, {make_topic(): Fold()})) as replica:

@@ -67,6 +67,22 @@ def test_the_same_log_gives_the_same_vectors() -> None:
     assert not np.array_equal(source(one).out, source(model()).out)
 
 
+def test_in_a_hurry_one_step_is_taken_and_none_on_earlier_events() -> None:
+    log = shop(2, users=8, items=15, events=150)
+    hurried, without, whole = model(), model(embedding_replays=0), model()
+    for event in log:
+        hurried.learn(event, hurry=True)
+        without.learn(event)
+        whole.learn(event)
+    assert np.array_equal(source(hurried).out, source(without).out)
+    assert not np.array_equal(source(hurried).out, source(whole).out)
+    assert hurried.digest() == whole.digest()
+    later = Click(event_id="later", user_id="u0", item_id="i3", timestamp_ms=10**12)
+    hurried.learn(later)
+    without.learn(later)
+    assert not np.array_equal(source(hurried).out, source(without).out), "that was for the events in a hurry alone"
+
+
 def test_items_beyond_the_bound_have_no_vectors() -> None:
     tested = model(embedding_items=16)
     for k in range(40):

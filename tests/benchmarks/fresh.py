@@ -1,0 +1,150 @@
+"""How soon lists are out, and what that takes of the machine: the simulated shop's events, with everything on.
+
+The shop is played beforehand, with a model of its own in the place of the pipeline, so that what is measured shares the cores
+with Kafka and a publisher but not with a few hundred minds. Lists are named as the pipeline names them, so clicks and impressions
+are attributed as they would be.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kafka import KafkaProducer
+
+from models import Recommender
+from models.events import INPUTS, Event, Impression, Item, encode
+from streams.recommend import list_id
+from streams.shop import Shop, Shown
+from tests.benchmarks.model_cost import Row
+from tests.chaos.storm import LISTS, Process
+from tests.streams.flow import Flow, flow, settle, until
+
+ROLES: Final = ("ingest,recommend,attribute,embed", *[LISTS] * 7)
+"""Of each worker of a group: one embeds for all."""
+EDGES: Final = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "300.0")
+WARM_S: Final = 8
+"""The first events of a process find nothing in its caches."""
+LINGER_MS: Final = 5
+"""Of the publisher: what a platform's client does by default since Kafka 4."""
+PATIENCE_S: Final = 180.0
+_OPENING_MS: Final = 1_700_000_000_000
+_TOPIC_OF: Final = {kind: topic for topic, kind in INPUTS.items()}
+
+
+class Sent(NamedTuple):
+    """A message as the platform sends it; `due` counts the events before it that change lists."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    due: int
+
+
+def played(events: int, rate: int, seed: int = 7) -> list[Sent]:
+    """The catalogue, and then what happens in the shop until so many events have changed lists; at `rate` of them a second by the
+    shop's own clock. Impressions come on top."""
+    shop, model, seen, due, visits = Shop(seed), Recommender(), dict[str, Shown](), 0, itertools.count()
+    sent = [_sent(item, 0) for item in shop.catalogue()]
+    for item in shop.catalogue():
+        model.learn(item)
+    while due < events:
+        shopper, now_ms = shop.visitor(), _OPENING_MS + due * 1000 // rate
+        last: Event | None = None
+        for event in shop.step(shopper, seen.get(shopper.shopper_id), now_ms):
+            sent.append(_sent(event, due))
+            if not isinstance(event, Impression):
+                model.learn(event, train=next(visits) % 10 == 0)
+                due, last = due + 1, event
+        if last is not None:
+            lines = model.recommend(shopper.shopper_id, 20)
+            seen[shopper.shopper_id] = Shown(list_id(shopper.shopper_id, last.event_id), tuple(line.item_id for line in lines))
+    return sent
+
+
+def _sent(event: Event | Impression | Item, due: int) -> Sent:
+    key = event.item_id if isinstance(event, Item) else event.user_id
+    return Sent(_TOPIC_OF[type(event)], key.encode(), encode(event), due)
+
+
+def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int) -> Iterator[Row]:
+    """Freshness at a rate, of a group of workers; the bundled encoder at work, a snapshot now and then."""
+    events = played(rate * (WARM_S + seconds), rate)
+    items = [sent for sent in events if sent.topic == "items"]
+    warm = [sent for sent in events[len(items) :] if sent.due < rate * WARM_S]
+    rest = events[len(items) + len(warm) :]
+    place, prefix = directory / f"fresh-{rate}-{workers}", f"fresh{rate}-{workers}."
+    place.mkdir()
+    with flow(bootstrap, place, prefix, embedding_model="bundled") as river:
+        group = [Process(f"w{n}", roles, river) for n, roles in enumerate(ROLES[:workers])]
+        try:
+            for one in group:
+                one.start()
+            until(lambda: all(_shares(one, workers) for one in group), "all are at work", PATIENCE_S)
+            ports = [one.port for one in group]
+            publish(river, items, rate)
+            settle(river.settings, *ports)
+            publish(river, warm, rate)
+            settle(river.settings, *ports)
+            was, used, began = freshness(group), _cpu(group), time.monotonic()
+            publish(river, rest, rate)
+            took_s = time.monotonic() - began
+            cpu = [now - before for now, before in zip(_cpu(group), used, strict=True)]
+            settle(river.settings, *ports)
+            counts = [now - before for now, before in zip(freshness(group), was, strict=True)]
+        finally:
+            for one in group:
+                one.kill()
+    shares = ", ".join(f"{one / took_s:.0%}" for one in cpu)
+    yield (
+        f"freshness at {rate:,} events/s, {_workers(workers)}, p50 / p99",
+        f"{quantile(counts, 0.5) * 1000:.0f} / {quantile(counts, 0.99) * 1000:.0f} ms",
+        f"{counts[EDGES.index('0.1')] / counts[-1]:.1%} of {counts[-1]:,.0f} events within 100 ms; {len(rest) / took_s:,.0f} "
+        f"messages/s, CPU of a worker {shares} of one of {os.cpu_count()} cores that Kafka shares",
+    )
+
+
+def _workers(count: int) -> str:
+    return "one worker" if count == 1 else f"{count} workers"
+
+
+def _shares(one: Process, workers: int) -> bool:
+    topic, partitions = one.river.settings.topic("interactions"), one.river.settings.partitions
+    return one.metric("freshet_ready") == 1.0 and one.metric("freshet_owned_partitions", topic=topic) <= -(-partitions // workers)
+
+
+def publish(river: Flow, messages: Sequence[Sent], rate: int) -> None:
+    """Sends each message when it is due, fifty times a second some. AssertionError where this machine cannot."""
+    producer = KafkaProducer(**river.settings.connection.kafka_python(), linger_ms=LINGER_MS)
+    begun, first = time.monotonic(), messages[0].due
+    for due, some in itertools.groupby(messages, key=lambda sent: (sent.due - first) * 50 // rate):
+        time.sleep(max(0.0, begun + due / 50 - time.monotonic()))
+        for sent in some:
+            producer.send(river.settings.topic(sent.topic), key=sent.key, value=sent.value)
+    producer.close()
+    late_s = time.monotonic() - begun - (messages[-1].due - first) / rate
+    assert late_s < 1.0, f"this machine is too slow for the publisher: it was {late_s:.1f} s late"
+
+
+def freshness(group: Sequence[Process]) -> list[float]:
+    """Events whose lists were out within each edge, and all of them."""
+    within = [sum(one.metric("freshet_freshness_seconds_bucket", le=edge) for one in group) for edge in EDGES]
+    return [*within, sum(one.metric("freshet_freshness_seconds_count") for one in group)]
+
+
+def quantile(counts: Sequence[float], q: float) -> float:
+    """Of a histogram over `EDGES`, in seconds: between two edges in proportion, as Prometheus does; beyond the last infinity."""
+    wanted, low, below = q * counts[-1], 0.0, 0.0
+    for edge, count in zip(map(float, EDGES), counts, strict=False):
+        if count >= wanted:
+            return low + (edge - low) * (wanted - below) / max(count - below, 1e-9)
+        low, below = edge, count
+    return float("inf")
+
+
+def _cpu(group: Sequence[Process]) -> list[float]:
+    return [one.metric("process_cpu_seconds_total") for one in group]
