@@ -149,6 +149,10 @@ class History(Kept):
         """The user's positive items (`PROFILE`), the newest last. A view."""
         return self.profiles.row(user)
 
+    def holds(self, user: int, item: int) -> bool:
+        """Whether one of the user's events is about the item."""
+        return bool(kernels.holds(self.windows.data, self.windows.rows, user, item))
+
     def find(self, user: int, event_key: int) -> int:
         """Position of an event in the user's window, or -1."""
         return int(kernels.find(self.windows.data, self.windows.rows, user, np.uint64(event_key)))

@@ -179,7 +179,7 @@ class Recommender(Kept):
     def has(self, user_id: str, item_id: str) -> bool:
         """Whether one of the user's remembered events is about the item."""
         user, item = self.history.users.get(user_id), self.history.items.get(item_id)
-        return user >= 0 and item >= 0 and bool((self.history.window(user)["item"] == item).any())
+        return user >= 0 and item >= 0 and self.history.holds(user, item)
 
     def is_forgotten(self, user_id: str, timestamp_ms: int) -> bool:
         """Whether what this user did then is to be forgotten, however late it comes."""

@@ -36,6 +36,7 @@ def warm_up(config: Config | None = None) -> None:
         model.taste(user)
         model.predict(user, "i1")
         model.similar_users(user)
+        model.has(user, "i1")
     query = model.asking.query("u1", 5)
     items = model.asking.candidates(query, complete=True).items
     for source in model.sources:

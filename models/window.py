@@ -81,7 +81,8 @@ def remove(data: Array, rows: Array, user: int, position: int, remember: bool) -
 
 
 @kernel
-def _holds(data: Array, rows: Array, user: int, item: int) -> bool:
+def holds(data: Array, rows: Array, user: int, item: int) -> bool:
+    """Whether one of the entries in a user's row, of a window or a profile, is about an item."""
     start = rows[user].start
     for k in range(rows[user].size - 1, -1, -1):  # noqa: SIM110  generators do not compile
         if data[start + k].item == item:
@@ -99,7 +100,7 @@ def derive(
     `slot` (per item) is all -1 before and after. The window is read from new to old: the first review met is the newest, and
     items are met in the order of their last positive event.
     """
-    held = _holds(profile, profile_rows, user, item)
+    held = holds(profile, profile_rows, user, item)
     start = rows[user].start
     met = 0
     order = np.empty(rows[user].size, np.int32)
@@ -142,8 +143,8 @@ def derive(
     profile_rows[user].size = kept
     for e in range(met):
         slot[entries[e].item] = -1
-    holds = _holds(profile, profile_rows, user, item)
-    return int(holds) - int(held)
+    still = holds(profile, profile_rows, user, item)
+    return int(still) - int(held)
 
 
 @kernel

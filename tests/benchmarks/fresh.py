@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from kafka import KafkaProducer
 
@@ -130,7 +130,13 @@ def publish(river: Flow, messages: Sequence[Sent], rate: int) -> None:
     assert late_s < 1.0, f"this machine is too slow for the publisher: it was {late_s:.1f} s late"
 
 
-def freshness(group: Sequence[Process]) -> list[float]:
+class Measured(Protocol):
+    """Whatever answers for a process."""
+
+    def metric(self, name: str, **labels: str) -> float: ...
+
+
+def freshness(group: Sequence[Measured]) -> list[float]:
     """Events whose lists were out within each edge, and all of them."""
     within = [sum(one.metric("freshet_freshness_seconds_bucket", le=edge) for one in group) for edge in EDGES]
     return [*within, sum(one.metric("freshet_freshness_seconds_count") for one in group)]

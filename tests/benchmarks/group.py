@@ -17,13 +17,13 @@ from typing import Final, NamedTuple
 
 from models.events import Click, encode
 from streams.snapshots import directory as snapshots_of
+from tests.benchmarks.fresh import EDGES, freshness
 from tests.benchmarks.model_cost import Row, stream
 from tests.chaos.storm import LISTS, Process
 from tests.streams.flow import Flow, flow, until
 
 FRESH_S: Final = 0.25
 PATIENCE_S: Final = 180.0
-EDGES: Final = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "300.0")
 
 
 class Run(NamedTuple):
@@ -88,9 +88,9 @@ def sustained(bootstrap: str, directory: Path, rates: Sequence[int], seconds: in
         worker = river.start()
         _visitors(river, rates[0], 5)  # the first events of a process find nothing in its caches
         for rate in rates:
-            before = _freshness(river)
+            before = freshness([river])
             _visitors(river, rate, seconds)
-            counts = [now - was for now, was in zip(_freshness(river), before, strict=True)]
+            counts = [now - was for now, was in zip(freshness([river]), before, strict=True)]
             share = counts[EDGES.index(str(FRESH_S))] / counts[-1]
             tried.append(f"{rate}: {share:.1%} of {counts[-1]:,.0f} events")
             if share < 0.99:
@@ -158,12 +158,6 @@ def _visitors(river: Flow, rate: int, seconds: int) -> None:
     shop = [sys.executable, "-m", "streams.cli", "simulate", "--rate", str(rate), "--seconds", str(seconds)]
     subprocess.run(shop, env={**os.environ, **river.environment}, capture_output=True, check=True)
     river.settle()
-
-
-def _freshness(river: Flow) -> list[float]:
-    """Events whose lists were out within each edge, and all of them."""
-    within = [river.metric("freshet_freshness_seconds_bucket", le=edge) for edge in EDGES]
-    return [*within, river.metric("freshet_freshness_seconds_count")]
 
 
 def recovery(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:

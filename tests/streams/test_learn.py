@@ -5,8 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from models.events import Interaction, encode
 from models.fusion_learned import Learned
+from models.sources.embedding import Embedding
 from streams import clock
 from streams.learn import Budget, Learner
 from streams.metrics import Metrics
@@ -47,6 +50,20 @@ def test_late_events_are_hardly_trained_on():
     """So that a worker that is behind catches up."""
     assert steps(0) > 2 * steps(60_000) > 0
     assert steps(60_000, caught_up=False) == steps(0), "an old log is no reason for haste"
+
+
+def test_of_late_events_the_embedding_learns_nothing_again():
+    def learned(age_ms: int, *, caught_up: bool) -> Learner:
+        learner = Learner(Settings.load({"FRESHET_MODEL_SOURCES": "embedding"}), Metrics())
+        learner.caught_up = lambda: caught_up
+        learner.interactions(0, [line(k, f"e{k}", age_ms) for k in range(60)])
+        return learner
+
+    prompt, old, late = learned(0, caught_up=True), learned(60_000, caught_up=False), learned(60_000, caught_up=True)
+    assert prompt.model.digest() == late.model.digest()
+    vectors = [next(s.out for s in one.model.sources if isinstance(s, Embedding)) for one in (prompt, old, late)]
+    assert np.array_equal(vectors[0], vectors[1])
+    assert not np.array_equal(vectors[0], vectors[2])
 
 
 def test_foreign_lines_and_repetitions_change_nothing():
