@@ -49,7 +49,7 @@ def decode_interaction(value: bytes | None) -> Interaction | None:
 
 
 LATE_MS: Final = 100
-"""Events that the broker got longer ago than this make lists late already."""
+"""Where the broker got an event longer ago than this, or one of those whose lists went out last, lists are late."""
 LATE_SHARE: Final = 0.1
 """Part of the budget for training that there is for late events: nearly all of the time goes to catching up, and what people want
 now is learned a little all the same. Of them the embedding does not learn earlier events again either."""
@@ -98,6 +98,7 @@ class Learner(Kept):
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
         self.quality: LiveQuality | None = None  # tests the model before it learns
         self.caught_up: Callable[[], bool] = lambda: False  # whether what comes is new: an old log is trained on like any
+        self.behind_ms = 0  # how long ago the broker got the oldest of the events whose lists went out last
         self.overtaken: dict[str, int] = {}  # user -> log offset of the list that holds, where an older one was written after it
         self.foreign_vectors = 0  # vectors that do not fit the model's: another encoder is at work
 
@@ -120,7 +121,7 @@ class Learner(Kept):
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
-            late = now - record.timestamp > LATE_MS and self.caught_up()
+            late = max(now - record.timestamp, self.behind_ms) > LATE_MS and self.caught_up()
             if self.model.learn(line, train=self.weights.trains and self._trains(now, late=late), hurry=late):
                 self.metrics.folded[line.kind].inc()
                 self.newest = CausedBy(event_id=line.event_id, timestamp_ms=line.timestamp_ms)

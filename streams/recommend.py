@@ -42,6 +42,8 @@ LineAt = Callable[[int, int], Awaitable[Interaction | None]]
 TOGETHER: Final = 20
 """Lists, some 10 ms of work, after which those that are ready go out if none are on their way: the first of a large batch do not
 wait for the last, and Kafka acknowledges some while others are made."""
+COALESCED: Final = 2
+"""Events for each list of a batch, in the mean, from which on people take turns (see `_causes`)."""
 REPEATED: Final = 20
 """Lists sent again at once, of those that were overwritten by older ones: each costs a question to Kafka."""
 
@@ -162,14 +164,20 @@ class Recommend:
         return lines
 
     def _causes(self, lines: list[tuple[Interaction, ConsumerRecord]]) -> list[Cause]:
-        """The newest line of each user, in the order of the log. What comes late about the forgotten causes nothing."""
+        """The newest line of each user. What comes late about the forgotten causes nothing.
+
+        First come, first served; but where everybody has come again since the last batch, all take turns, always the same: else
+        somebody would be among the first in one batch and among the last in the next, and wait nearly twice as long."""
         newest: dict[str, Cause] = {}
         for line, record in lines:
             if line.kind != "erasure" and self.learner.model.is_forgotten(line.user_id, line.timestamp_ms):
                 continue
             newest.pop(line.user_id, None)
             newest[line.user_id] = Cause(line, record.partition, record.offset)
-        return list(newest.values())
+        causes = list(newest.values())
+        if len(lines) >= COALESCED * len(causes):
+            causes.sort(key=lambda cause: hash(cause.line.user_id))
+        return causes
 
     async def _lists(
         self, causes: list[Cause], hits: list[Hits | None], outbox: Outbox, *, again: bool = False
@@ -297,11 +305,14 @@ class Recommend:
 
     def _fresh(self, times_ms: Iterable[int]) -> None:
         """The lists of events that the broker got then have been acknowledged now."""
-        now = clock.now_ms()
+        now, oldest = clock.now_ms(), None
         for time_ms in times_ms:
             if time_ms > now:
                 self.metrics.skew.inc()
             self.metrics.freshness.observe(max(0, now - time_ms) / 1000)
+            oldest = time_ms if oldest is None else min(oldest, time_ms)
+        if oldest is not None:
+            self.learner.behind_ms = now - oldest
 
 
 def _times(lines: list[tuple[Interaction, ConsumerRecord]]) -> dict[str, list[int]]:

@@ -6,6 +6,8 @@ two workers needs for the lists that one needs all of its time for, as if each h
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -15,7 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from models.events import Click, encode
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+
+from models.events import POPULAR, Click, encode
 from streams.snapshots import directory as snapshots_of
 from tests.benchmarks.fresh import EDGES, freshness
 from tests.benchmarks.model_cost import Row, stream
@@ -101,8 +106,9 @@ def sustained(bootstrap: str, directory: Path, rates: Sequence[int], seconds: in
 
 
 def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) -> Iterator[Row]:
-    """Clicks at a rate of which few would get a list of their own: whether each of the people who click has one a second later.
-    Whoever takes in the events has a process of its own, as in a shop of that size."""
+    """Clicks at a rate of which few would get a list of their own: how far apart the lists of one of those people are, all of whom
+    click all the time, and how many events have theirs a second later. Whoever takes in the events has a process of its own, as
+    in a shop of that size."""
     clicks = stream(2_000 + rate * seconds, users=active, items=2000)
     known, clicks = clicks[:2_000], clicks[2_000:]
     with flow(bootstrap, directory, "rush.", snapshots="false") as river:
@@ -118,20 +124,44 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) 
                 _lists(worker),
                 [one.metric("process_cpu_seconds_total") for one in (door, worker)],
             )
+            begun_ms = time.time() * 1000
             _paced(river, clicks, rate)
+            sent = time.monotonic()
             until(lambda: _listed(worker) == len(known) + len(clicks), "all lists are out", PATIENCE_S)
             spent = [one.metric("process_cpu_seconds_total") - was for one, was in zip((door, worker), cpu, strict=True)]
+            behind_s = time.monotonic() - sent
             within = (_listed(worker, "1.0") - quick) / len(clicks)
             lists = _lists(worker) - made
+            gaps_s = _gaps_s(river, begun_ms, begun_ms + 1000 * seconds)
         finally:
             for one in (door, worker):
                 one.kill()
+    people = f"{rate:,} events/s of {active:,} people"
     yield (
-        f"{rate:,} events/s of {active:,} people: lists within a second",
-        f"{within:.1%}",
-        f"{len(clicks):,} clicks in {seconds} s, {lists / seconds:.0f} lists/s, CPU {spent[1] / seconds:.0%} of a core, "
-        f"{spent[0] / seconds:.0%} for ingest",
+        f"{people}: from a list of somebody to the next, p50 / p99",
+        f"{np.quantile(gaps_s, 0.5):.2f} / {np.quantile(gaps_s, 0.99):.2f} s",
+        f"{len(clicks):,} clicks in {seconds} s, {lists / seconds:.0f} lists/s, the last {behind_s:.1f} s after the last click; "
+        f"CPU {spent[1] / seconds:.0%} of a core, {spent[0] / seconds:.0%} for ingest",
     )
+    yield f"{people}: events with their list within a second", f"{within:.1%}", "the same"
+
+
+def _gaps_s(river: Flow, begin_ms: float, end_ms: float) -> list[float]:
+    """Seconds from each list of a person to their next one, and from the begin to their first, by the broker's clock."""
+    last: dict[bytes, float] = {}
+    gaps: list[float] = []
+    topic = river.settings.topic("recommendations")
+    with contextlib.closing(KafkaConsumer(**river.settings.connection.kafka_python(), group_id=None)) as kafka:
+        places = [TopicPartition(topic, partition) for partition in range(river.settings.partitions)]
+        kafka.assign(places)
+        kafka.seek_to_beginning(*places)
+        ends = kafka.end_offsets(places)
+        while any(kafka.position(place) < ends[place] for place in places):
+            for record in itertools.chain.from_iterable(kafka.poll(1000).values()):
+                if record.value is not None and begin_ms <= record.timestamp < end_ms and record.key != POPULAR.encode():
+                    gaps.append((record.timestamp - last.get(record.key, begin_ms)) / 1000)
+                    last[record.key] = record.timestamp
+    return gaps
 
 
 def _listed(one: Process, within_s: str | None = None) -> float:

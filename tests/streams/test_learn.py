@@ -36,10 +36,10 @@ def test_events_beyond_the_budget_are_in_the_state_all_the_same():
     assert free.model.digest() == tight.model.digest()
 
 
-def steps(age_ms: int, *, caught_up: bool = True) -> int:
+def steps(age_ms: int, *, caught_up: bool = True, behind_ms: int = 0) -> int:
     """On how many of 60 events, all of that age, the fusion has been tested."""
     learner = Learner(Settings.load({"FRESHET_TRAINING_PER_S": "200"}), Metrics())
-    learner.caught_up = lambda: caught_up
+    learner.caught_up, learner.behind_ms = lambda: caught_up, behind_ms
     learner.interactions(0, [line(k, f"e{k}", age_ms) for k in range(60)])
     fusion = learner.model.fusion
     assert isinstance(fusion, Learned)
@@ -50,6 +50,7 @@ def test_late_events_are_hardly_trained_on():
     """So that a worker that is behind catches up."""
     assert steps(0) > 2 * steps(60_000) > 0
     assert steps(60_000, caught_up=False) == steps(0), "an old log is no reason for haste"
+    assert steps(0, behind_ms=60_000) == steps(60_000), "events are folded in time, but their lists go out late"
 
 
 def test_of_late_events_the_embedding_learns_nothing_again():

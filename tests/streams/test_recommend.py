@@ -88,6 +88,7 @@ def test_lists_go_out_while_others_are_made(answers_after_s: float) -> None:
     assert len(broker.sends) > 2
     assert len(broker.sends[0]) <= TOGETHER, "the first did not wait for the last"
     assert broker.most_under_way == 1
+    assert agent.learner.behind_ms >= 1000 * answers_after_s
     assert sum(sample.value for sample in metrics.freshness.collect()[0].samples if sample.name.endswith("_count")) == PEOPLE
 
 
@@ -148,3 +149,33 @@ def test_the_list_that_was_sent_last_is_the_one_to_compare_with() -> None:
     assert last is not None
     assert (last.items, last.read) == (tuple(line.item_id for line in usual["A"]), False)
     assert metrics.unchanged._value.get() == 1
+
+
+@pytest.mark.parametrize("events", [1, 3])
+def test_people_take_turns_where_all_of_them_come_again_and_again(events: int) -> None:
+    """However their events are mixed in the log; first come, first served where they do not."""
+    broker = Broker(lambda: asyncio.sleep(0))
+    agent, records, _ = batch_of(broker)
+    template = records[0]
+
+    async def play(people: Sequence[int], batch: int) -> list[bytes | None]:
+        begin, found = len(broker.sends), agent.learner.model.popular(batch)
+        agent.learner.model.recommend = lambda *arguments, **more: found  # type: ignore[method-assign]
+        lines = [
+            Interaction(kind="click", event_id=f"{batch}-{k}", user_id=f"u{k}", item_id=f"i{k % 7}", timestamp_ms=1_000)
+            for k in people
+            for _ in range(events)
+        ]
+        begin_offset = 10 * PEOPLE * batch
+        await agent.handle(
+            [dataclasses.replace(template, value=encode(line), offset=begin_offset + k) for k, line in enumerate(lines)]
+        )
+        return [key for send in broker.sends[begin:] for key in send]
+
+    one, other = range(PEOPLE), [*reversed(range(PEOPLE))]
+    first, second = asyncio.run(play(one, 1)), asyncio.run(play(other, 2))
+    assert sorted(first, key=str) == sorted(second, key=str)
+    assert len(first) == PEOPLE
+    assert (first == second) == (events > 1)
+    if events == 1:
+        assert (first, second) == ([f"u{k}".encode() for k in one], [f"u{k}".encode() for k in other])
