@@ -21,6 +21,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
 from models.events import POPULAR, Click, encode
+from streams import clock
 from streams.snapshots import directory as snapshots_of
 from tests.benchmarks.fresh import EDGES, freshness
 from tests.benchmarks.model_cost import Row, stream
@@ -106,7 +107,7 @@ def sustained(bootstrap: str, directory: Path, rates: Sequence[int], seconds: in
 
 
 def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) -> Iterator[Row]:
-    """Clicks at a rate of which few would get a list of their own: how far apart the lists of one of those people are, all of whom
+    """Clicks at a rate of which few would get a list of their own: how far apart the lists of one of those people are, who all
     click all the time, and how many events have theirs a second later. Whoever takes in the events has a process of its own, as
     in a shop of that size."""
     clicks = stream(2_000 + rate * seconds, users=active, items=2000)
@@ -124,7 +125,7 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) 
                 _lists(worker),
                 [one.metric("process_cpu_seconds_total") for one in (door, worker)],
             )
-            begun_ms = time.time() * 1000
+            begun_ms = float(clock.now_ms())
             _paced(river, clicks, rate)
             sent = time.monotonic()
             until(lambda: _listed(worker) == len(known) + len(clicks), "all lists are out", PATIENCE_S)
