@@ -20,7 +20,8 @@ def taste(profile: Array, vectors: Vectors, length: int, decay: float) -> npt.ND
     """
     if not vectors.count or not len(profile):
         return None
-    direction = np.zeros(vectors.dim, np.float32)
+    direction = np.empty(vectors.dim, np.float32)  # np.zeros would let go of the interpreter
+    direction.fill(0.0)
     lean(profile, length, decay, vectors.row_of, vectors.matrix, vectors.mean(), direction)
     norm = float(np.sqrt(direction @ direction))
     return direction / np.float32(norm) if norm > LEAST else None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 GOODBYE_S: Final = 5.0
 WATCH_S: Final = 1.0
 """How often the strangers' list and the number of points are looked at."""
+SWITCH_S: Final = 0.0005
+"""How long a thread may keep the interpreter from one that waits for it, ten times shorter than usual: the loop lets go of it with
+every message it sends and many an array it makes, and would wait 5 ms each time that the encoder or a client is at work."""
 REFRESH_S: Final = 5.0
 """How often the gauges of live quality are brought up to date."""
 
@@ -347,6 +351,7 @@ class Worker:
         health = Health(self.vitals.alive, self.vitals.conditions, self._status)
         port = serve(self.metrics.registry, health, self.settings.metrics_host, self.settings.metrics_port)
         log.info("metrics and health on http://%s:%d, roles %s", self.settings.metrics_host, port, ", ".join(self.roles))
+        sys.setswitchinterval(SWITCH_S)
         self._warm_up()
         self._restore(rebuild=rebuild or self.settings.snapshot_misfit == "rebuild")
         worker = faust.Worker(
