@@ -50,7 +50,7 @@ GOODBYE_S: Final = 5.0
 WATCH_S: Final = 1.0
 """How often the strangers' list and the number of points are looked at."""
 SWITCH_S: Final = 0.0005
-"""How long a thread may keep the interpreter from one that waits for it, ten times shorter than usual: the loop lets go of it with
+"""How long a thread may keep the interpreter from one that waits for it, a tenth of what is usual: the loop lets go of it with
 every message it sends and many an array it makes, and would wait 5 ms each time that the encoder or a client is at work."""
 REFRESH_S: Final = 5.0
 """How often the gauges of live quality are brought up to date."""
