@@ -93,6 +93,15 @@ class ServedLists(Kept):
         """A tombstone: this user's lists are gone."""
         self._users.pop(user_id, None)
 
+    def forget_unread(self, user_id: str) -> None:
+        """The user is to be forgotten: what was sent and is not read back must not wait for the tombstone, which may have been read
+        before the answer to the send came."""
+        lists = [served for served in self._users.get(user_id, ()) if served.read]
+        if lists:
+            self._users[user_id] = lists
+        else:
+            self._users.pop(user_id, None)
+
     def last(self, user_id: str) -> Served | None:
         """The list that holds for this user, if one is remembered."""
         lists = self._users.get(user_id)

@@ -300,6 +300,7 @@ INPUTS: Final[dict[str, type[Decoded]]] = {
     "erasures": Erasure,
 }
 """Input topic -> the event it carries."""
+TOPIC_OF: Final[dict[type, str]] = {kind: topic for topic, kind in INPUTS.items()}
 
 _DECODERS: Final = {topic: msgspec.json.Decoder(kind) for topic, kind in INPUTS.items()}
 _encoder: Final = msgspec.json.Encoder()

@@ -25,13 +25,12 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from models.events import INPUTS, Click, Event, Item, Purchase, Refusal, Review, decode, encode
+from models.events import TOPIC_OF, Click, Event, Item, Purchase, Refusal, Review, decode, encode
 
 Order = Literal["time", "file"]
 DAY_MS: Final = 86_400_000
 MAX_LINE_BYTES: Final = 1 << 20  # four times the largest message; a longer line is no line of events
 _FAR_FUTURE_MS: Final = 1 << 60  # a file is history: it is not held against a clock
-_TOPIC_OF: Final[dict[type, str]] = {kind: topic for topic, kind in INPUTS.items()}
 
 
 class EventFileError(ValueError):
@@ -227,7 +226,7 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
 
 def _checked(event: Event | Item) -> Event | Item:
     """The event after the door every message from Kafka goes through."""
-    result = decode(_TOPIC_OF[type(event)], encode(event), now_ms=_FAR_FUTURE_MS)
+    result = decode(TOPIC_OF[type(event)], encode(event), now_ms=_FAR_FUTURE_MS)
     if isinstance(result, Refusal):
         raise BadLineError(f"{result.reason}: {result.detail}")
     assert isinstance(result, Click | Purchase | Review | Item)

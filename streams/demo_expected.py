@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Final
 
 from msgspec import Struct
 
-from models.events import INPUTS, Item
+from models.events import TOPIC_OF, Item
 from streams.convert import EventFile
 from streams.ingest import text_of
-
-_TOPIC_OF: Final[dict[type, str]] = {kind: topic for topic, kind in INPUTS.items()}
 
 
 class Expected(Struct, frozen=True):
@@ -30,7 +27,7 @@ class Expected(Struct, frozen=True):
         retracted: set[str] = set()
         users: set[str] = set()
         for event in EventFile(path):
-            events[_TOPIC_OF[type(event)]] += 1
+            events[TOPIC_OF[type(event)]] += 1
             if isinstance(event, Item):
                 continue
             users.add(event.user_id)

@@ -121,6 +121,8 @@ class Learner(Kept):
             if line is None:
                 continue  # the recommend agent, which owns the partition, puts it into dead-letters
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
+            if line.kind == "erasure":
+                self.served.forget_unread(line.user_id)
             late = max(now - record.timestamp, self.behind_ms) > LATE_MS and self.caught_up()
             if self.model.learn(line, train=self.weights.trains and self._trains(now, late=late), hurry=late):
                 self.metrics.folded[line.kind].inc()

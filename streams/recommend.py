@@ -142,7 +142,8 @@ class Recommend:
         """Some lists go out, and are accounted for once they have been acknowledged."""
         await made.outbox.send(self.produce)
         for served in made.lists:  # the next list of the same user may come before this one is read back
-            self.learner.served.put(served, read=False)
+            if not self.learner.model.is_forgotten(served.user_id, served.caused_by.timestamp_ms):
+                self.learner.served.put(served, read=False)
         if log.isEnabledFor(logging.DEBUG):
             for served in made.lists:
                 log.debug("list out", extra={"list_id": served.list_id, "event_id": served.caused_by.event_id})

@@ -18,14 +18,12 @@ from kafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.events import INPUTS, Event, Item, encode
+from models.events import TOPIC_OF, Event, Item, encode
 from streams.connection import Connection
 from streams.convert import EventFile, EventFileError
 
 IN_FLIGHT: Final = 10_000
 """At most so many messages wait for their acknowledgement; then publishing waits."""
-
-_TOPIC_OF: Final[dict[type, str]] = {kind: topic for topic, kind in INPUTS.items()}
 
 
 class ReplayError(RuntimeError):
@@ -95,7 +93,7 @@ def _publish(
     for count, event in enumerate(events):
         if rate is not None and (ahead := start + count / rate - time.monotonic()) > 0:
             time.sleep(ahead)
-        name = _TOPIC_OF[type(event)]
+        name = TOPIC_OF[type(event)]
         key = event.item_id if isinstance(event, Item) else event.user_id
         try:
             future = producer.send(topic(name), key=key.encode(), value=encode(event))

@@ -81,7 +81,7 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         topics: Mapping[str, Apply],
         *,
         resume: Mapping[tuple[str, int], int] | None = None,
-        unhurried: Iterable[str] = (),
+        unhurried: Collection[str] = (),
         pace_s: float = PACE_S,
         slice_records: int = 50,
         patience_s: float = 40.0,
@@ -91,9 +91,11 @@ class Replica(Service):  # type: ignore[misc]  # mode is not followed by mypy
         super().__init__(**service)
         if not topics or slice_records < 1:
             raise ValueError("a replica needs at least one topic and one record per slice")
+        if not topics.keys() >= set(unhurried):
+            raise ValueError(f"unhurried topics that are not read: {sorted(set(unhurried) - topics.keys())}")
         self.connection, self.topics = connection, dict(topics)
         self.pace_s, self.slice_records, self.fail = pace_s, slice_records, fail
-        self.unhurried = frozenset(unhurried) & frozenset(topics)
+        self.unhurried = frozenset(unhurried)
         self.ready = asyncio.Event()
         self._patience_ms = int(patience_s * 1000)
         self.resume: Positions = dict(resume or {})

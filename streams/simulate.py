@@ -20,7 +20,7 @@ from kafka.errors import KafkaError
 from msgspec import Struct
 from rich.console import Console
 
-from models.events import INPUTS, POPULAR, Click, Impression, Item, Purchase, Review, encode
+from models.events import POPULAR, TOPIC_OF, Click, Impression, Item, Purchase, Review, encode
 from streams import clock, topics
 from streams.settings import Settings
 from streams.shop import Shop, ShopEvent, ShopOptions, Shopper, Shown
@@ -31,8 +31,6 @@ TICK_S: Final = 0.03
 DEBT_S: Final = 1.0
 """After a pause (a broker that stood still) at most so many seconds of events are made up for."""
 DELIVERY_S: Final = 30.0
-
-_TOPIC_OF: Final[dict[type, str]] = {kind: topic for topic, kind in INPUTS.items()}
 
 
 class SimulateError(RuntimeError):
@@ -116,7 +114,7 @@ class Platform:
 
     def send(self, event: ShopEvent | Item) -> None:
         """To its input topic, keyed by the user's (or item's) raw id; delivery goes on in the background."""
-        topic = _TOPIC_OF[type(event)]
+        topic = TOPIC_OF[type(event)]
         key = event.item_id if isinstance(event, Item) else event.user_id
         self.sent[topic] += 1
         try:
@@ -127,7 +125,7 @@ class Platform:
     def connect(self) -> None:
         """Know where every topic is, before there are visitors to keep waiting."""
         try:
-            for topic in _TOPIC_OF.values():
+            for topic in TOPIC_OF.values():
                 self._producer.partitions_for(self.settings.topic(topic))
         except KafkaError as problem:
             self._fail(problem)

@@ -12,28 +12,28 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from kafka import KafkaProducer
 
 from models import Recommender
-from models.events import INPUTS, Event, Impression, Item, encode
+from models.events import TOPIC_OF, Event, Impression, Item, encode
 from streams.recommend import list_id
+from streams.scrape import Scrape, quantile
 from streams.shop import Shop, Shown
 from tests.benchmarks.model_cost import Row
 from tests.chaos.storm import LISTS, Process
-from tests.streams.flow import Flow, flow, settle, until
+from tests.streams.flow import Flow, flow, page_of, settle, until
 
 ROLES: Final = ("ingest,recommend,attribute,embed", *[LISTS] * 7)
 """Of each worker of a group: one embeds for all."""
-EDGES: Final = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "300.0")
+FRESHNESS: Final = "freshet_freshness_seconds"
 WARM_S: Final = 8
 """The first events of a process find nothing in its caches."""
 LINGER_MS: Final = 5
 """Of the publisher: what a platform's client does by default since Kafka 4."""
 PATIENCE_S: Final = 180.0
 _OPENING_MS: Final = 1_700_000_000_000
-_TOPIC_OF: Final = {kind: topic for topic, kind in INPUTS.items()}
 
 
 class Sent(NamedTuple):
@@ -48,7 +48,7 @@ class Sent(NamedTuple):
 def played(events: int, rate: int, seed: int = 7) -> list[Sent]:
     """The catalogue, and then what happens in the shop until so many events have changed lists; at `rate` of them a second by the
     shop's own clock. Impressions come on top."""
-    shop, model, seen, due, visits = Shop(seed), Recommender(), dict[str, Shown](), 0, itertools.count()
+    shop, model, seen, due = Shop(seed), Recommender(), dict[str, Shown](), 0
     sent = [_sent(item, 0) for item in shop.catalogue()]
     for item in shop.catalogue():
         model.learn(item)
@@ -58,7 +58,7 @@ def played(events: int, rate: int, seed: int = 7) -> list[Sent]:
         for event in shop.step(shopper, seen.get(shopper.shopper_id), now_ms):
             sent.append(_sent(event, due))
             if not isinstance(event, Impression):
-                model.learn(event, train=next(visits) % 10 == 0)
+                model.learn(event, train=due % 10 == 0)
                 due, last = due + 1, event
         if last is not None:
             lines = model.recommend(shopper.shopper_id, 20)
@@ -68,7 +68,7 @@ def played(events: int, rate: int, seed: int = 7) -> list[Sent]:
 
 def _sent(event: Event | Impression | Item, due: int) -> Sent:
     key = event.item_id if isinstance(event, Item) else event.user_id
-    return Sent(_TOPIC_OF[type(event)], key.encode(), encode(event), due)
+    return Sent(TOPIC_OF[type(event)], key.encode(), encode(event), due)
 
 
 def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int) -> Iterator[Row]:
@@ -90,22 +90,29 @@ def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int
             settle(river.settings, *ports)
             publish(river, warm, rate)
             settle(river.settings, *ports)
-            was, used, began = freshness(group), _cpu(group), time.monotonic()
+            before = [reading(port) for port in ports]
+            was = reading(*ports)
             publish(river, rest, rate)
-            took_s = time.monotonic() - began
-            cpu = [now - before for now, before in zip(_cpu(group), used, strict=True)]
+            after = [reading(port) for port in ports]
             settle(river.settings, *ports)
-            counts = [now - before for now, before in zip(freshness(group), was, strict=True)]
+            now = reading(*ports)
         finally:
             for one in group:
                 one.kill()
-    shares = ", ".join(f"{one / took_s:.0%}" for one in cpu)
+    share, count = within(0.1, now, was)
+    p50, p99 = (quantile(q, FRESHNESS, now, was) or 0.0 for q in (0.5, 0.99))
+    cpu = ", ".join(f"{_cpu(new, old):.0%}" for new, old in zip(after, before, strict=True))
     yield (
         f"freshness at {rate:,} events/s, {_workers(workers)}, p50 / p99",
-        f"{quantile(counts, 0.5) * 1000:.0f} / {quantile(counts, 0.99) * 1000:.0f} ms",
-        f"{counts[EDGES.index('0.1')] / counts[-1]:.1%} of {counts[-1]:,.0f} events within 100 ms; {len(rest) / took_s:,.0f} "
-        f"messages/s, CPU of a worker {shares} of one of {os.cpu_count()} cores that Kafka shares",
+        f"{p50 * 1000:.0f} / {p99 * 1000:.0f} ms",
+        f"{share:.1%} of {count:,.0f} events within 100 ms; {len(rest) / seconds:,.0f} messages/s, CPU of a worker {cpu} of one "
+        f"of {os.cpu_count()} cores that Kafka shares",
     )
+
+
+def _cpu(new: Scrape, old: Scrape) -> float:
+    name = "process_cpu_seconds_total"
+    return (new.total(name) - old.total(name)) / (new.at - old.at)
 
 
 def _workers(count: int) -> str:
@@ -130,27 +137,12 @@ def publish(river: Flow, messages: Sequence[Sent], rate: int) -> None:
     assert late_s < 1.0, f"this machine is too slow for the publisher: it was {late_s:.1f} s late"
 
 
-class Measured(Protocol):
-    """Whatever answers for a process."""
-
-    def metric(self, name: str, **labels: str) -> float: ...
-
-
-def freshness(group: Sequence[Measured]) -> list[float]:
-    """Events whose lists were out within each edge, and all of them."""
-    within = [sum(one.metric("freshet_freshness_seconds_bucket", le=edge) for one in group) for edge in EDGES]
-    return [*within, sum(one.metric("freshet_freshness_seconds_count") for one in group)]
+def reading(*ports: int) -> Scrape:
+    """What the processes with these metrics ports say, added up."""
+    return Scrape("\n".join(page_of(port, "/metrics") for port in ports), time.monotonic())
 
 
-def quantile(counts: Sequence[float], q: float) -> float:
-    """Of a histogram over `EDGES`, in seconds: between two edges in proportion, as Prometheus does; beyond the last infinity."""
-    wanted, low, below = q * counts[-1], 0.0, 0.0
-    for edge, count in zip(map(float, EDGES), counts, strict=False):
-        if count >= wanted:
-            return low + (edge - low) * (wanted - below) / max(count - below, 1e-9)
-        low, below = edge, count
-    return float("inf")
-
-
-def _cpu(group: Sequence[Process]) -> list[float]:
-    return [one.metric("process_cpu_seconds_total") for one in group]
+def within(edge_s: float, new: Scrape, old: Scrape) -> tuple[float, float]:
+    """The part of the events between two readings whose lists were out so soon (an edge of the histogram), and their number."""
+    counts = {edge: count - old.buckets(FRESHNESS).get(edge, 0.0) for edge, count in new.buckets(FRESHNESS).items()}
+    return counts[edge_s] / counts[float("inf")], counts[float("inf")]

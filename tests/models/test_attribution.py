@@ -77,6 +77,18 @@ def test_a_list_that_was_sent_is_known_before_it_is_read_back():
     assert lists.last_read("bob") is None
 
 
+def test_of_the_forgotten_nothing_waits_for_a_tombstone_that_has_come_already():
+    lists = ServedLists()
+    lists.put(served("ada", "l1", "xy", offset=1))
+    lists.put(served("ada", "l2", "yx", offset=2), read=False)
+    lists.put(served("bob", "b1", "z", offset=3), read=False)
+    for user in ("ada", "bob", "nobody"):
+        lists.forget_unread(user)
+    last = lists.last("ada")
+    assert last is not None
+    assert (last.list_id, len(lists)) == ("l1", 1), "what was read goes by tombstones alone: it may be of a later life"
+
+
 def test_what_was_not_read_back_is_not_saved():
     """It will be read after the position that a snapshot is of."""
     lists, again = ServedLists(), ServedLists()

@@ -89,7 +89,7 @@ def test_what_is_unhurried_is_folded_all_the_same(connection: Connection, make_t
         await produce(connection, events, 1, numbers(0, 700))
         await produce(connection, lists, 0, numbers(0, 900))
         topics = {events: of_events, lists: of_lists, empty: Fold()}
-        replica = Replica(connection, topics, unhurried=[lists, empty, "not-read"], resume={(lists, 0): 100})
+        replica = Replica(connection, topics, unhurried=[lists, empty], resume={(lists, 0): 100})
         async with running(replica):
             await soon(replica.wait_ready())
             assert of_lists.values == {0: numbers(100, 900)}
@@ -313,3 +313,5 @@ def test_read_from_gives_the_last_of_each_partition(connection: Connection, make
 def test_nonsense_is_refused(connection: Connection) -> None:
     with pytest.raises(ValueError, match="at least one topic"):
         Replica(connection, {})
+    with pytest.raises(ValueError, match="that are not read"):
+        Replica(connection, {"log": Fold()}, unhurried=["lists"])
