@@ -94,8 +94,8 @@ class ServedLists(Kept):
         self._users.pop(user_id, None)
 
     def forget_unread(self, user_id: str) -> None:
-        """The user is to be forgotten: what was sent and is not read back must not wait for the tombstone, which may have been read
-        before the answer to the send came."""
+        """The user is to be forgotten: what was sent and is not read back must not wait for the tombstone, which may have been
+        read before the answer to the send came."""
         lists = [served for served in self._users.get(user_id, ()) if served.read]
         if lists:
             self._users[user_id] = lists

@@ -179,3 +179,28 @@ def test_people_take_turns_where_all_of_them_come_again_and_again(events: int) -
     assert (first == second) == (events > 1)
     if events == 1:
         assert (first, second) == ([f"u{k}".encode() for k in one], [f"u{k}".encode() for k in other])
+
+
+@pytest.mark.parametrize("folded", ["before the answer", "after it"])
+def test_of_somebody_who_is_forgotten_no_list_is_remembered(folded: str) -> None:
+    """The tombstone may have been read by then, from another worker that has the partition now."""
+    held = asyncio.Event()
+    agent, records, _ = batch_of(Broker(held.wait))
+    learner, time_ms = agent.learner, 10**6
+    erasure = encode(Interaction(kind="erasure", event_id="forget", user_id="u0", item_id="", timestamp_ms=time_ms))
+    fold = [dataclasses.replace(records[0], value=erasure, offset=PEOPLE)]
+
+    async def play() -> None:
+        batch = asyncio.create_task(agent.handle(records[:2]))
+        await asyncio.sleep(0.05)
+        if folded == "before the answer":
+            learner.interactions(0, fold)
+        held.set()
+        await batch
+        if folded == "after it":
+            assert learner.served.last("u0") is not None
+            learner.interactions(0, fold)
+
+    asyncio.run(play())
+    assert learner.served.last("u0") is None
+    assert learner.served.last("u1") is not None
