@@ -45,34 +45,38 @@ def lean(profile: Array, length: int, decay: float, row_of: Array, matrix: Array
                     out[d] += part * (v[d] - mean[d] if centred else v[d])
 
 
+@loose_kernel
+def _product(one: Array, other: Array) -> float:
+    total = np.float32(0.0)
+    for d in range(len(one)):
+        total += one[d] * other[d]
+    return float(total)
+
+
 @allocating_loose_kernel
 def nearest(matrix: Array, rows: Array, owns: Array, items: Array, mean: Array, out: Array) -> None:
     """For the vector at each of `rows` which of `items`, whose vectors are at `owns`, has the largest cosine with it, both
     centred; the first of equals, and -1 where there is no vector. (How long the first of the two is makes no difference.)"""
-    unit = np.zeros((len(owns), len(mean)), np.float32)
-    common = np.zeros(len(owns), np.float32)
+    unit = np.empty((len(owns), len(mean)), np.float32)
+    common = np.empty(len(owns))
     for e in range(len(owns)):
         v = matrix[owns[e]]
+        centred = unit[e]
         square = np.float32(0.0)
         for d in range(len(mean)):
-            difference = v[d] - mean[d]
-            unit[e, d] = difference
-            square += difference * difference
+            centred[d] = v[d] - mean[d]
+            square += centred[d] * centred[d]
         scale = np.float32(1.0) / max(np.sqrt(square), np.float32(LEAST))
         for d in range(len(mean)):
-            unit[e, d] *= scale
-            common[e] += unit[e, d] * mean[d]
+            centred[d] *= scale
+        common[e] = _product(centred, mean)
     for x in range(len(rows)):
         out[x, 0] = -1
         if rows[x] < 0:
             continue
         best = -np.inf
-        v = matrix[rows[x]]
         for e in range(len(owns)):
-            toward = np.float32(0.0)
-            for d in range(len(mean)):
-                toward += v[d] * unit[e, d]
-            cosine = np.float64(toward) - np.float64(common[e])
+            cosine = _product(matrix[rows[x]], unit[e]) - common[e]
             if cosine > best:
                 best = cosine
                 out[x, 0] = items[e]

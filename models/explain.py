@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
@@ -18,8 +19,8 @@ _NEGLIGIBLE: Final = 1e-12
 MORE: Final = "more"
 """Kind of the reason that stands for all evidence not named."""
 PIECE: Final = np.dtype([("weight", "<f8"), ("number", "<i8"), ("item", "<i4"), ("kind", "<i4"), ("text", "<i4")], align=True)
-"""A piece of evidence: its part of the score, users or events (-1: none), item of the profile (-1: none), places in the lists of
-kinds and of texts (-1: none)."""
+"""A piece of evidence: its part of the score, users or events (-1: none), item of the profile (-1: none), place in the list of
+kinds, and the number of its text (-1: none; see `Grounds.text`)."""
 
 
 def explained(
@@ -43,42 +44,43 @@ def explained(
     grounds = [
         (s, sources[s].evidence(query, supported[s, :support])) for s, support in enumerate(supports.tolist()) if support
     ]  # fmt: skip
-    kinds: dict[str, int] = {}
-    texts: dict[str, int] = {}
+    kinds: dict[tuple[str, str | None], int] = {}
+    said: list[tuple[str, Callable[[int], str | None]]] = []
     pieces: Array = np.empty((lines, sum([ground.fraction.shape[1] for _, ground in grounds])), PIECE)
     sizes = np.zeros(lines, np.int64)
     for s, ground in grounds:
+        known = len(kinds)
+        kind = kinds.setdefault((ground.kind, ground.text if isinstance(ground.text, str) else None), known)
+        if kind == known:
+            said.append((ground.kind, _reader(ground)))
         _collect(
             s, places, shares, ground.fraction, _NO_ITEM if ground.item is None else ground.item,
-            _NO_NUMBER if ground.number is None else ground.number, _codes(ground, texts),
-            kinds.setdefault(ground.kind, len(kinds)), pieces, sizes,
+            _NO_NUMBER if ground.number is None else ground.number, _texts(ground), kind, kind < known, pieces, sizes,
         )  # fmt: skip
     best, weights, fields = np.empty(most, np.int64), np.empty(lines * most), np.empty((4, lines * most), np.int64)
     rest = np.empty(lines)
     named = _weightiest(pieces, sizes, score, most, best, weights, fields, rest)
-    because = _evidence(weights[:named], fields[:, :named], [*kinds], [*texts], history)
+    because = _evidence(weights[:named], fields[:, :named], said, history)
     names = [source.name for source in sources]
     return _lines(items, score, parts[:held], givers[:held], given, names, because, sizes, rest, history)
 
 
 _NO_ITEM: Final[npt.NDArray[np.int32]] = np.full((1, 1), -1, np.int32)
-_ONE_TEXT: Final[npt.NDArray[np.int32]] = np.arange(64, dtype=np.int32).reshape(-1, 1)
+_ONE_TEXT: Final[npt.NDArray[np.int32]] = np.zeros((1, 1), np.int32)
 _NO_NUMBER: Final[npt.NDArray[np.int64]] = np.full((1, 1), -1, np.int64)
 
 
-def _codes(grounds: Grounds, texts: dict[str, int]) -> npt.NDArray[np.int32]:
-    """The texts of a source's pieces as places in `texts`, which takes in new ones."""
+def _texts(grounds: Grounds) -> npt.NDArray[np.int32]:
+    """The numbers of the texts of a source's pieces."""
     if grounds.text is None:
         return _NO_ITEM
-    if isinstance(grounds.text, str):
-        code = texts.setdefault(grounds.text, len(texts))
-        return _ONE_TEXT[code : code + 1] if code < len(_ONE_TEXT) else np.array([[code]], np.int32)
-    codes: npt.NDArray[np.int32] = np.full(grounds.fraction.shape, -1, np.int32)
-    for x, row in enumerate(grounds.text):
-        for e, text in enumerate(row):
-            if text is not None:
-                codes[x, e] = texts.setdefault(text, len(texts))
-    return codes
+    return _ONE_TEXT if isinstance(grounds.text, str) else grounds.text
+
+
+def _reader(grounds: Grounds) -> Callable[[int], str | None]:
+    """From the number of a text to the text."""
+    text = grounds.text
+    return grounds.said if not isinstance(text, str) else lambda _: text
 
 
 # ------------------------------------------------------------------------------------------------ as structs
@@ -86,17 +88,18 @@ def _codes(grounds: Grounds, texts: dict[str, int]) -> npt.NDArray[np.int32]:
 
 
 def _evidence(
-    weights: npt.NDArray[np.float64], fields: npt.NDArray[np.int64], kinds: list[str], texts: list[str], history: History
-) -> list[Evidence]:
-    """Pieces (see `_weightiest`) as reasons."""
+    weights: npt.NDArray[np.float64], fields: npt.NDArray[np.int64], said: list[tuple[str, Callable[[int], str | None]]],
+    history: History,
+) -> list[Evidence]:  # fmt: skip
+    """Pieces (see `_weightiest`) as reasons; `said` has of each kind its name and what its texts are."""
     ids = history.items.names
     return [
         Evidence(
-            kind=kinds[kind],
+            kind=said[kind][0],
             weight=weight,
             item_id=ids[item] if item >= 0 else None,
             count=number if number >= 0 else None,
-            text=texts[text] if text >= 0 else None,
+            text=said[kind][1](text) if text >= 0 else None,
         )
         for weight, number, item, kind, text in zip(weights.tolist(), *fields.tolist(), strict=True)
     ]
@@ -165,10 +168,10 @@ def _at(values: Array, x: int, e: int) -> int:
 
 @kernel
 def _collect(
-    s: int, places: Array, shares: Array, fraction: Array, items: Array, numbers: Array, texts: Array, kind: int,
+    s: int, places: Array, shares: Array, fraction: Array, items: Array, numbers: Array, texts: Array, kind: int, again: bool,
     pieces: Array, sizes: Array,
 ) -> None:  # fmt: skip
-    """Add one source's evidence to what is known of each line."""
+    """Add one source's evidence to what is known of each line; `again` where another source has given such evidence."""
     for x in range(fraction.shape[0]):
         line = places[s, x]
         for e in range(fraction.shape[1]):
@@ -179,7 +182,7 @@ def _collect(
             number = _at(numbers, x, e)
             text = _at(texts, x, e)
             known = pieces[line]
-            p = 0
+            p = 0 if again else sizes[line]
             while p < sizes[line] and not (known[p].kind == kind and known[p].item == item and known[p].text == text):
                 p += 1
             if p < sizes[line]:

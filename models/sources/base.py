@@ -28,7 +28,7 @@ maximum). Ties are broken by `history.items.keys`, never by index, so that lists
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -134,15 +134,21 @@ class Found(NamedTuple):
     scores: npt.NDArray[np.float64]
 
 
+def _nothing(_: int) -> None:
+    """Nothing is said."""
+
+
 class Grounds(Struct, frozen=True, gc=False):
-    """Evidence of one source for n items, at most e pieces each. `fraction` (n, e) is the part of the source's score that a piece
-    accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
+    """Evidence of one source for n items, at most e pieces each, of which no two of an item are the same. `fraction` (n, e) is the
+    part of the source's score that a piece accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
 
     kind: str
     fraction: npt.NDArray[np.float64]
     item: npt.NDArray[np.int32] | None = None  # (n, e) index of an item of the user's profile
     number: npt.NDArray[np.int64] | None = None  # (n, e) users, events
-    text: list[list[str | None]] | str | None = None  # n lists of e texts, or one text for all
+    text: npt.NDArray[np.int32] | str | None = None  # (n, e) numbers of texts, -1 for none, or one text for all
+    said: Callable[[int], str | None] = _nothing
+    """The text of a number: asked for those few pieces that are named in the end. Sources with evidence of one kind number alike."""
 
 
 _WHOLE: Final[npt.NDArray[np.float64]] = np.ones((1024, 1))

@@ -161,5 +161,4 @@ class Content(Source):
         fraction, because = self.pieces(len(items))
         categories, of_item = self.catalogue.categories, self.catalogue.of_item
         _weigh(of_item.data, of_item.rows, self._affinity.score, categories.keys, items, fraction, because)
-        names = [[None if c < 0 else categories.name(c) for c in row] for row in because.tolist()]
-        return Grounds("category", fraction, text=names)
+        return Grounds("category", fraction, text=because, said=categories.name)

@@ -83,8 +83,7 @@ class Text(Source):
         own, owns = newest[rows >= 0], rows[rows >= 0]
         because = np.empty((len(items), 1), np.int32)
         nearest(self.vectors.matrix, self.vectors.rows_of(items), owns, own, self.vectors.mean(), because)
-        said: list[list[str | None]] = [[self.vectors.snippets.get(i)] for i in items.tolist()]
-        return Grounds("said_alike", whole(len(items)), item=because, text=said)
+        return Grounds("said_alike", whole(len(items)), item=because, text=items.reshape(-1, 1), said=self.vectors.snippets.get)
 
 
 def centred_units(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

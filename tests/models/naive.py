@@ -29,6 +29,12 @@ def coarse(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.rint(matrix / np.where(scale > 0, scale, 1.0)) * scale
 
 
+def turned(direction: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What is left of a direction (dim,) that such vectors are compared with."""
+    step = np.abs(direction).max() / min(32767, 2**31 // (128 * len(direction)) - 1)
+    return np.rint(direction / step) * step
+
+
 @dataclass
 class Remembered:
     """One event of a window."""

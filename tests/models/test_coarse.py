@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from models.coarse import Coarse
-from tests.models.naive import coarse
+from tests.models.naive import coarse, turned
 from tests.models.test_cosines import cosine, units
 
 
@@ -25,8 +25,8 @@ def test_cosines_along_a_direction(seed: int, unit: bool) -> None:
     mean, direction, rows, held = matrix.mean(axis=0), units(rng, 1)[0], [7, -1, 29, 0, 7], Coarse()
     held.follow(matrix)
     found = compared(held, rows, direction, mean)
-    rough = coarse(matrix.astype(float))
-    assert found == pytest.approx([cosine(rough[r] - mean, direction.astype(float)) if r >= 0 else 0.0 for r in rows], abs=1e-5)
+    rough, rounded = coarse(matrix.astype(float)), turned(direction.astype(float))
+    assert found == pytest.approx([cosine(rough[r] - mean, rounded) if r >= 0 else 0.0 for r in rows], abs=1e-5)
     exact = [cosine(matrix[r].astype(float) - mean, direction.astype(float)) if r >= 0 else 0.0 for r in rows]
     assert found == pytest.approx(exact, abs=0.02)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from models import Click, Config, ItemVector, Recommender
 from tests.models.contracts.suite import SourceContract
-from tests.models.naive import Naive, coarse
+from tests.models.naive import Naive, coarse, turned
 from tests.models.state import scores
 
 
@@ -48,7 +48,7 @@ class TestText(SourceContract):
                 taste += naive.config.text_decay**age * weight * unit[place[j]]
         if not taste.any():
             return {}
-        taste /= np.linalg.norm(taste)
+        taste = turned(taste / np.linalg.norm(taste))
         known = naive.known_items()
         unit = coarse(matrix) - matrix.mean(axis=0)
         unit /= np.linalg.norm(unit, axis=1, keepdims=True)

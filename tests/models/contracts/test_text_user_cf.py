@@ -9,7 +9,7 @@ import pytest
 from models import Click, Config, Erasure, Item, ItemVector, Recommender, ReviewVector
 from models.reviewers import scale_of
 from tests.models.contracts.suite import SourceContract
-from tests.models.naive import Naive, coarse
+from tests.models.naive import Naive, coarse, turned
 from tests.models.state import full_state, scores
 from tests.models.streams_of import shop
 
@@ -60,7 +60,7 @@ class TestTextUserCF(SourceContract):
         same, share = naive.similar_users(user), naive.config.text_user_share
         best, total = max(same.values(), default=1.0), defaultdict(float)
         for v in set(naive.users()) - {user}:
-            alike = max(0.0, float(unit[user] @ unit[v])) if v in unit else 0.0
+            alike = max(0.0, float(turned(unit[user]) @ unit[v])) if v in unit else 0.0
             weight = (1 - share) * same.get(v, 0.0) / best + share * alike
             for i, _ in naive.profile(v)[-naive.config.user_cf_neighbour_items :]:
                 total[i] += weight
