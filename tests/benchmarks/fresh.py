@@ -7,17 +7,20 @@ are attributed as they would be.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from kafka import KafkaProducer
+from aiokafka import AIOKafkaProducer
 
 from models import Recommender
 from models.events import TOPIC_OF, Event, Impression, Item, encode
+from streams import clock
+from streams.ingest import partition_of
 from streams.recommend import list_id
 from streams.scrape import Scrape, quantile
 from streams.shop import Shop, Shown
@@ -30,8 +33,6 @@ ROLES: Final = ("ingest,recommend,attribute,embed", *[LISTS] * 7)
 FRESHNESS: Final = "freshet_freshness_seconds"
 WARM_S: Final = 8
 """The first events of a process find nothing in its caches."""
-LINGER_MS: Final = 5
-"""Of the publisher: what a platform's client does by default since Kafka 4."""
 PATIENCE_S: Final = 180.0
 _OPENING_MS: Final = 1_700_000_000_000
 
@@ -126,15 +127,36 @@ def _shares(one: Process, workers: int) -> bool:
 
 def publish(river: Flow, messages: Sequence[Sent], rate: int) -> None:
     """Sends each message when it is due, fifty times a second some. AssertionError where this machine cannot."""
-    producer = KafkaProducer(**river.settings.connection.kafka_python(), linger_ms=LINGER_MS)
-    begun, first = time.monotonic(), messages[0].due
-    for due, some in itertools.groupby(messages, key=lambda sent: (sent.due - first) * 50 // rate):
-        time.sleep(max(0.0, begun + due / 50 - time.monotonic()))
-        for sent in some:
-            producer.send(river.settings.topic(sent.topic), key=sent.key, value=sent.value)
-    producer.close()
+    asyncio.run(_publish(river, messages, rate))
+
+
+async def _publish(river: Flow, messages: Sequence[Sent], rate: int) -> None:
+    """One batch for each partition: sent one by one, messages would take more of the cores than a broker does."""
+    settings, topics = river.settings, {sent.topic: river.settings.topic(sent.topic) for sent in messages}
+    async with AIOKafkaProducer(**settings.connection.aiokafka()) as kafka:
+        begun, first = time.monotonic(), messages[0].due
+        sending: list[asyncio.Future[Any]] = []
+        for due, some in itertools.groupby(messages, key=lambda sent: (sent.due - first) * 50 // rate):
+            await asyncio.sleep(max(0.0, begun + due / 50 - time.monotonic()))
+            now_ms, batches = clock.now_ms(), dict[tuple[str, int], list[Sent]]()
+            for sent in some:
+                batches.setdefault((topics[sent.topic], partition_of(sent.key, settings.partitions)), []).append(sent)
+            for (topic, partition), batch in batches.items():
+                sending += [await kafka.send_batch(made, topic, partition=partition) for made in _batches(kafka, batch, now_ms)]
+        await asyncio.gather(*sending)
     late_s = time.monotonic() - begun - (messages[-1].due - first) / rate
     assert late_s < 1.0, f"this machine is too slow for the publisher: it was {late_s:.1f} s late"
+
+
+def _batches(kafka: AIOKafkaProducer, messages: list[Sent], now_ms: int) -> Iterator[Any]:
+    """What goes to one partition, as full as batches get."""
+    batch = kafka.create_batch()
+    for sent in messages:
+        if batch.append(key=sent.key, value=sent.value, timestamp=now_ms) is None:
+            yield batch
+            batch = kafka.create_batch()
+            assert batch.append(key=sent.key, value=sent.value, timestamp=now_ms) is not None, "a message fits into a batch"
+    yield batch
 
 
 def reading(*ports: int) -> Scrape:
