@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.kept import Kept
-from models.kernel import allocating_kernel, kernel, loose_kernel
+from models.kernel import kernel, loose_kernel
 from models.rows import Array, grown
 
 _MOST: Final = 127.0
@@ -51,21 +51,30 @@ def _product(v: Array, turned: Array) -> int:
     total = np.int32(0)
     for d in range(len(turned)):
         total = np.int32(total + np.int32(v[d]) * np.int32(turned[d]))
-    return total
+    return int(total)
 
 
-@allocating_kernel
-def _along(numbers: Array, scales: Array, lengths: Array, rows: Array, direction: Array, mean: Array, out: Array) -> None:
-    """Cosines of the vectors at `rows` into `out`; 0 where a row is negative. `lengths`: of v - m, 0 where that is no direction,
-    negative where nobody has asked yet."""
+@kernel
+def _turn(direction: Array, turned: Array) -> float:
+    """A direction as whole numbers into `turned`; what 1 of them stands for, 0 where there is no direction."""
     most = 0.0
-    for d in range(len(mean)):
+    for d in range(len(direction)):
         most = max(most, abs(np.float64(direction[d])))
-    step = most / min(_MOST_TURNED, (1 << 31) // (128 * len(mean)) - 1)  # such that no sum of products leaves its 32 bits
-    turned = np.empty(len(mean), np.int16)
+    step = most / min(_MOST_TURNED, (1 << 31) // (128 * len(direction)) - 1)  # such that no sum of products leaves its 32 bits
+    for d in range(len(direction)):
+        turned[d] = np.int16(np.rint(np.float64(direction[d]) / step)) if step > 0.0 else 0
+    return float(step)
+
+
+@kernel
+def _along(
+    numbers: Array, scales: Array, lengths: Array, rows: Array, direction: Array, mean: Array, turned: Array, out: Array
+) -> None:  # fmt: skip
+    """Cosines of the vectors at `rows` into `out`; 0 where a row is negative. `lengths`: of v - m, 0 where that is no direction,
+    negative where nobody has asked yet. `turned` (dim,) is scratch."""
+    step = _turn(direction, turned)
     common = 0.0
     for d in range(len(mean)):
-        turned[d] = np.int16(np.rint(np.float64(direction[d]) / step)) if step > 0.0 else 0
         common += np.float64(mean[d]) * turned[d]
     for x in range(len(rows)):
         out[x] = 0.0
@@ -103,4 +112,4 @@ class Coarse(Kept):
         out: npt.NDArray[np.float64],
     ) -> None:  # fmt: skip
         """Cosines of the vectors at `rows` (n,), centred, and a unit vector into `out` (n,); 0 where a row is negative."""
-        _along(self._numbers, self._scales, self._lengths, rows, direction, mean, out)
+        _along(self._numbers, self._scales, self._lengths, rows, direction, mean, np.empty(len(mean), np.int16), out)

@@ -92,10 +92,10 @@ def _partitions(raw: bytes, at: int) -> tuple[list[Found], int]:
     for _ in range(count):
         partition, error, highwater, stable, begin, aborts = _HEAD.unpack_from(raw, at)
         at += _HEAD.size
-        aborted = None if aborts < 0 else []
-        for _ in range(aborts):
-            aborted.append(_ABORTED.unpack_from(raw, at))
-            at += _ABORTED.size
+        aborted: list[tuple[int, int]] | None = None
+        if aborts >= 0:
+            aborted = [(producer, first) for producer, first in _ABORTED.iter_unpack(raw[at : at + aborts * _ABORTED.size])]
+            at += aborts * _ABORTED.size
         replica, size = _TAIL.unpack_from(raw, at)
         at += _TAIL.size
         found.append((partition, error, highwater, stable, begin, aborted, replica, None if size < 0 else raw[at : at + size]))
