@@ -108,6 +108,12 @@ class Fusion(Protocol):
     def ensure(self, items: int) -> None:
         """Make place for so many items."""
 
+    def forget_user(self, user: int) -> None:
+        """The index will stand for somebody else."""
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Name -> (used, bound)."""
+
     def forget_item(self, item: int) -> None:
         """The index will stand for another item."""
 
@@ -142,6 +148,13 @@ class ReciprocalRank(Kept):
 
     def ensure(self, items: int) -> None:
         """Nothing is known of single items."""
+
+    def forget_user(self, user: int) -> None:
+        """Nothing is known of single people."""
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Nothing is held."""
+        return {}
 
     def forget_item(self, item: int) -> None:
         """Nothing is known of single items."""
@@ -181,6 +194,13 @@ class Weighted(Kept):
 
     def ensure(self, items: int) -> None:
         """Nothing is known of single items."""
+
+    def forget_user(self, user: int) -> None:
+        """Nothing is known of single people."""
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Nothing is held."""
+        return {}
 
     def forget_item(self, item: int) -> None:
         """Nothing is known of single items."""

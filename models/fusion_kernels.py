@@ -1,6 +1,6 @@
 """Kernels of the learned fusion; the formulas are those of `models.fusion_learned`.
 
-Features lie side by side, (4 S + 3, n or more): whatever is done with them walks through the candidates.
+Features lie side by side, (4 S + 7, n or more): whatever is done with them walks through the candidates.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import Final
 import numpy as np
 
 from models.contexts import SHARED
-from models.kernel import allocating_kernel, allocating_loose_kernel, kernel
+from models.kernel import allocating_kernel, allocating_loose_kernel, kernel, loose_kernel
 from models.rows import Array
 
 PER_SOURCE: Final = 4
 OWN: Final = 3
+PERSONAL: Final = 4
+"""Features of a candidate that say what it is to this user by whom they trust: one for each kind of a source's."""
 _LOG: Final = 1.0 / 7.0
 _RANK: Final = 10.0
 _OWN_SCALE: Final = 0.2
@@ -73,6 +75,39 @@ def mean(quick: Array, steady: Array, rows: Array) -> Array:
     return mean
 
 
+@allocating_kernel
+def personally(together: Array, trust: Array) -> Array:
+    """Weights of the features of sources, and of those of the candidate itself, for a user with this `trust` (4 S,): those of the
+    personal features are in them."""
+    count = len(trust) + OWN
+    own: Array = together[:count].copy()
+    for k in range(len(trust)):
+        own[k] += together[count + k % PER_SOURCE] * trust[k]
+    return own
+
+
+@kernel
+def lean(features: Array, count: int, trust: Array) -> None:
+    """The personal features: for each kind the sum of what the sources say, each as far as the user trusts it."""
+    behind = len(trust) + OWN
+    for a in range(PERSONAL):
+        features[behind + a, :count] = 0.0
+    for k in range(len(trust)):
+        row = behind + k % PER_SOURCE
+        for x in range(count):
+            features[row, x] += trust[k] * features[k, x]
+
+
+@loose_kernel
+def pull(features: Array, count: int, taken: int, p: Array, out: Array) -> None:
+    """d log p(taken) / dw of the first features, as many as `out` has."""
+    for k in range(len(out)):
+        expected = 0.0
+        for x in range(count):
+            expected += p[x] * features[k, x]
+        out[k] = features[k, taken] - expected
+
+
 @kernel
 def softmax(features: Array, count: int, together: Array, out: Array) -> None:
     """p of the candidates into `out` (n,)."""
@@ -119,13 +154,9 @@ def learn_steadily(
 
 @allocating_loose_kernel
 def _gradient(features: Array, count: int, taken: int, p: Array) -> Array:
-    """d log p(taken) / dw."""
+    """d log p(taken) / dw of all features."""
     g = np.empty(features.shape[0])
-    for k in range(len(g)):
-        expected = 0.0
-        for x in range(count):
-            expected += p[x] * features[k, x]
-        g[k] = features[k, taken] - expected
+    pull(features, count, taken, p, g)
     return g
 
 

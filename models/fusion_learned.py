@@ -24,6 +24,10 @@ The steady one takes steps of AdaGrad throughout, `fusion_steady_rate` long, for
 much is known of the user. Lists go by the mean of both scores: the two err in different ways, and what either believes alone,
 after a few odd events or too late, counts half.
 
+*Personal.* Each kind of a source's four features has one more, the sum over the sources of t times it, with t what the user has
+shown of whom to trust (`models.personal`): people differ in which source knows them, and how much that counts is learned like any
+weight, from 0. For the score it is as if each weight of a source had t times that of its kind added.
+
 *Shares.* An item's score is p, the estimated probability that the user takes it rather than another candidate. It is divided
 among the sources in proportion to what each adds to s, where it adds.
 
@@ -43,8 +47,9 @@ from models import fusion_kernels as kernels
 from models.config import Config
 from models.contexts import HISTORIES, HISTORY, SHARED, Contexts
 from models.fusion import Union
-from models.fusion_kernels import OWN, PER_SOURCE
+from models.fusion_kernels import OWN, PER_SOURCE, PERSONAL
 from models.kept import Kept, Misfit, Value
+from models.personal import Personal
 from models.rows import grown
 from models.sources.base import Query, Source
 
@@ -59,25 +64,25 @@ _JUDGED: Final = 10
 def _first(rows: int, width: int) -> npt.NDArray[np.float64]:
     """Weights before the first event: each source's score and reciprocal rank alike."""
     weights: npt.NDArray[np.float64] = np.zeros((rows, width))
-    weights[SHARED, 0 : width - OWN : PER_SOURCE] = 0.5
-    weights[SHARED, 1 : width - OWN : PER_SOURCE] = 1.0
+    weights[SHARED, 0 : width - OWN - PERSONAL : PER_SOURCE] = 0.5
+    weights[SHARED, 1 : width - OWN - PERSONAL : PER_SOURCE] = 1.0
     return weights
 
 
 class Side(Kept):
-    """What is learned for lists of one kind. Weights, (rows, 4 S + 3): row 0 is shared, the others belong to contexts."""
+    """What is learned for lists of one kind. Weights, (rows, 4 S + 7): row 0 is shared, the others belong to contexts."""
 
     kept = ("weights", "squares", "matrix", "inverse", "steady", "steady_squares", "steps", "gains", "tested")
     shared = True
 
     def __init__(self, config: Config, sources: int, rows: int) -> None:
-        width = PER_SOURCE * sources + OWN
+        width = PER_SOURCE * sources + OWN + PERSONAL
         self.config = config
         self.weights = _first(rows, width)
         """Of the quick learner."""
         self.squares: npt.NDArray[np.float64] = np.full((rows, width), _FIRST_SQUARES)
         self.matrix: npt.NDArray[np.float64] = config.fusion_prior * np.eye(width)
-        """A of the module, (4 S + 3, 4 S + 3)."""
+        """A of the module, (4 S + 7, 4 S + 7)."""
         self.inverse: npt.NDArray[np.float64] = np.eye(width) / config.fusion_prior
         self.steady = _first(HISTORY + HISTORIES, width)
         """Weights of the steady learner: the first rows alone."""
@@ -89,7 +94,7 @@ class Side(Kept):
         self.tested = 0
 
     def together(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """What lists go by in these contexts, (4 S + 3,): the mean of both learners."""
+        """What lists go by in these contexts, (4 S + 7,): the mean of both learners."""
         mean: npt.NDArray[np.float64] = kernels.mean(self.weights, self.steady, rows)
         return mean
 
@@ -136,8 +141,8 @@ class Learned(Kept):
 
     complete = True
     learns = True
-    kept = ("new", "again", "contexts", "waiting", "clock", "events", "first", "last")
-    scratch = ("_features", "_p", "_shares")
+    kept = ("new", "again", "contexts", "trust_new", "trust_again", "waiting", "clock", "events", "first", "last")
+    scratch = ("_features", "_p", "_shares", "_pull")
     gradient = True
 
     def __init__(self, config: Config, sources: list[Source]) -> None:
@@ -147,6 +152,7 @@ class Learned(Kept):
         self.waiting: dict[str, int] = {}
         """Values of requests that one user alone has brought, and which (see `Contexts.meet`): of this process, not shared."""
         self.new, self.again = (Side(config, len(sources), self.contexts.count) for _ in range(2))
+        self.trust_new, self.trust_again = (Personal(config.personal_users, PER_SOURCE * len(sources)) for _ in range(2))
         self.clock = 0
         """Positive events so far."""
         self.events: npt.NDArray[np.int64] = np.zeros(16, np.int64)
@@ -155,9 +161,14 @@ class Learned(Kept):
         self._features: npt.NDArray[np.float64] = np.zeros((self.new.weights.shape[1], 0))
         self._p: npt.NDArray[np.float64] = np.zeros(0)
         self._shares: npt.NDArray[np.float64] = np.zeros((len(sources), 0))
+        self._pull: npt.NDArray[np.float64] = np.zeros(PER_SOURCE * len(sources))
 
     def side(self, query: Query) -> Side:
         return self.again if query.repeats else self.new
+
+    def trust(self, query: Query) -> Personal:
+        """What people have shown of the sources in lists of this kind."""
+        return self.trust_again if query.repeats else self.trust_new
 
     # -------------------------------------------------------------------------------------------- asking
     def shares(self, union: Union, query: Query) -> npt.NDArray[np.float64]:
@@ -167,7 +178,7 @@ class Learned(Kept):
         if best is not None and union.counts[best] > 0:
             kernels.alone(union.scores, best, shares)
             return shares
-        together = side.together(self.contexts.rows(query))
+        together = kernels.personally(side.together(self.contexts.rows(query)), self.trust(query).of(query.user))
         kernels.softmax(self._features, n, together, self._p)
         kernels.divide(self._features, n, together, self._p, shares)
         return shares
@@ -181,11 +192,15 @@ class Learned(Kept):
             side.judge(np.full(self.count + 1, -1))
             return
         self.contexts.meet(query.context, query.user, self.waiting)
-        place, rows = int(places[0]), self.contexts.rows(query)
+        place, rows, trust = int(places[0]), self.contexts.rows(query), self.trust(query)
+        kernels.lean(self._features, n, trust.of(query.user))
         kernels.softmax(self._features, n, side.together(rows), self._p)
         own = self._p[:n]
         side.judge(np.append(union.ranks[:, place] - 1, int((own > own[place]).sum())))
+        kernels.pull(self._features, n, place, self._p, self._pull)
         side.learn(self._features, n, rows, place, self._p)
+        if query.user >= 0:
+            trust.learn(query.user, self._pull)
 
     def note(self, taken: int) -> None:
         if self.events[taken] == 0:
@@ -210,6 +225,17 @@ class Learned(Kept):
 
     def ensure(self, items: int) -> None:
         self.events, self.first, self.last = grown(self.events, items), grown(self.first, items), grown(self.last, items)
+
+    def forget_user(self, user: int) -> None:
+        self.trust_new.forget_user(user)
+        self.trust_again.forget_user(user)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Name -> (used, bound)."""
+        return {
+            "personal_users": (len(self.trust_new), self.trust_new.bound),
+            "personal_users_again": (len(self.trust_again), self.trust_again.bound),
+        }
 
     def forget_item(self, item: int) -> None:
         if item < len(self.events):

@@ -42,7 +42,7 @@ _S = TypeVar("_S")
 
 MAX_LIST = 1000
 """The longest list that can be asked for."""
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Raise it with every change by which a weight of the fusion comes to mean something else (features, their order or scale)."""
 
 
@@ -243,7 +243,7 @@ class Recommender(Kept):
             "erasures": (len(self.fold.erased), config.max_erasures),
         }
         sizes |= self.catalogue.sizes() | self.vectors.sizes() | self.ratings.sizes() | self.together.sizes()
-        sizes |= self.reviewers.sizes()
+        sizes |= self.reviewers.sizes() | self.fusion.sizes()
         for source in self.sources:
             sizes |= source.sizes()
         return sizes

@@ -41,6 +41,10 @@ class Trainer(Follower):
         """Make place for so many items."""
         self.fusion.ensure(items)
 
+    def forget_user(self, user: int) -> None:
+        """The index will stand for somebody else."""
+        self.fusion.forget_user(user)
+
     def forget_item(self, item: int) -> None:
         """The index will stand for another item."""
         self.fusion.forget_item(item)

@@ -12,6 +12,7 @@ from models import Config
 from models.contexts import HISTORIES, HISTORY, SHARED
 from models.fusion import Union
 from models.fusion_learned import REFRESH, Learned
+from models.personal import MEMORY, SHRINK
 from models.sources.base import Found, Query, Source
 from tests.models.test_fusion import Fixed
 
@@ -30,7 +31,8 @@ class Naive:
     """As the module says it, with lists and loops."""
 
     def __init__(self, config: Config, sources: int) -> None:
-        self.config, self.sources, self.width = config, sources, 4 * sources + 3
+        self.config, self.sources, self.width = config, sources, 4 * sources + 7
+        self.shown: dict[int, tuple[np.ndarray, float]] = {}
         self.quick: dict[int, np.ndarray] = {}
         self.squares: dict[int, np.ndarray] = {}
         self.steady: dict[int, np.ndarray] = {}
@@ -50,8 +52,12 @@ class Naive:
                     rows[row][4 * s], rows[row][4 * s + 1] = 0.5, 1.0
         return rows[row]
 
-    def features(self, union: Union) -> np.ndarray:
-        out = np.zeros((union.n, self.width))
+    def trust(self, user: int) -> np.ndarray:
+        total, count = self.shown.get(user, (np.zeros(4 * self.sources), 0.0))
+        return total / (count + SHRINK)
+
+    def features(self, union: Union, user: int) -> np.ndarray:
+        out, trust = np.zeros((union.n, self.width)), self.trust(user)
         behind = 2 * self.config.candidates
         for x, item in enumerate(union.items.tolist()):
             for s in range(self.sources):
@@ -59,9 +65,12 @@ class Naive:
                 rank = union.ranks[s, x] - 1 if union.ranks[s, x] > 0 else behind
                 if v > 0:
                     out[x, 4 * s : 4 * s + 4] = v, 10 / (10 + rank), math.sqrt(v), math.log(1 + 1000 * v) / 7
+                out[x, -4:] += trust[4 * s : 4 * s + 4] * out[x, 4 * s : 4 * s + 4]
             ages = self.clock - self.first.get(item, 0), self.clock - self.last.get(item, 0)
-            out[x, -3:] = [0.2 * math.log(1 + n) for n in (self.events.get(item, 0), *ages)]
-        return out - np.append(np.zeros(self.width - 3), out[:, -3:].mean(axis=0)) if union.n else out
+            out[x, -7:-4] = [0.2 * math.log(1 + n) for n in (self.events.get(item, 0), *ages)]
+        if union.n:
+            out[:, -7:-4] -= out[:, -7:-4].mean(axis=0)
+        return out
 
     def scores(self, features: np.ndarray, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
         quick = sum((self._row(self.quick, row) for row in [SHARED, *rows]), np.zeros(self.width))
@@ -71,9 +80,13 @@ class Naive:
     def p(self, features: np.ndarray, rows: list[int]) -> np.ndarray:
         return softmax(sum(self.scores(features, rows)) / 2)
 
-    def learn(self, features: np.ndarray, rows: list[int], place: int) -> None:
+    def learn(self, features: np.ndarray, rows: list[int], place: int, user: int) -> None:
         config = self.config
         taken = np.eye(len(features))[place]
+        if user >= 0:
+            total, count = self.shown.get(user, (np.zeros(4 * self.sources), 0.0))
+            pull = (features.T @ (taken - self.p(features, rows)))[: 4 * self.sources]
+            self.shown[user] = (1 - 1 / MEMORY) * total + pull, (1 - 1 / MEMORY) * count + 1
         quick, steady = (features.T @ (taken - softmax(s)) for s in self.scores(features, rows))
         for row in (SHARED, rows[0]):
             squares = self.steady_squares.setdefault(row, np.full(self.width, 0.1))
@@ -108,8 +121,9 @@ def asked(rng: random.Random, sources: list[Told], fusion: Learned) -> tuple[Uni
     for source in sources:
         source.scores = {i: rng.random() ** 3 for i in rng.sample(range(ITEMS), rng.randint(0, 6))}
     query = Query(
-        user=-1, profile=np.zeros(rng.choice([0, 3, 9, 40])), now_ms=0, k=8, open_items=np.ones(ITEMS), seen=np.zeros(ITEMS),
-        stamp=1, at_ms=rng.randrange(10_000) * HOUR_MS, pause_ms=rng.choice([-1, 0, HOUR_MS // 2, 100 * HOUR_MS]),
+        user=rng.randrange(-1, 5), profile=np.zeros(rng.choice([0, 3, 9, 40])), now_ms=0, k=8, open_items=np.ones(ITEMS),
+        seen=np.zeros(ITEMS), stamp=1, at_ms=rng.randrange(10_000) * HOUR_MS,
+        pause_ms=rng.choice([-1, 0, HOUR_MS // 2, 100 * HOUR_MS]),
         context=rng.choice([None, {"device": "phone"}, {"device": "tv", "country": "at"}]),
     )  # fmt: skip
     several: list[Source] = [*sources]
@@ -132,22 +146,26 @@ def test_it_learns_as_the_formulas_say(seed: int) -> None:
     for _ in range(300):
         union, query = asked(rng, sources, fusion)
         taken = rng.choice([*sources[0].scores, rng.randrange(ITEMS)])  # the first source is worth listening to
-        features, rows = naive.features(union), fusion.contexts.rows(query).tolist()
+        features, rows = naive.features(union, query.user), fusion.contexts.rows(query).tolist()
         if union.n:
             shares = fusion.shares(union, query)
-            assert np.allclose(shares.sum(axis=0), naive.p(features, rows), atol=1e-9)
+            assert np.allclose(shares.sum(axis=0), naive.p(features, rows), atol=1e-6)  # trust is kept in float32
             assert (shares >= 0).all()
         fusion.learn(union, query, taken)
         if taken in union.items:
-            naive.learn(features, fusion.contexts.rows(query).tolist(), union.items.tolist().index(taken))
+            naive.learn(features, fusion.contexts.rows(query).tolist(), union.items.tolist().index(taken), query.user)
             steps += 1
         fusion.note(taken)
         naive.note(taken)
     assert steps > 100
     for row, weights in naive.quick.items():
-        assert np.allclose(fusion.new.weights[row], weights, atol=1e-9)
+        assert np.allclose(fusion.new.weights[row], weights, atol=1e-5)
     for row, weights in naive.steady.items():
-        assert np.allclose(fusion.new.steady[row], weights, atol=1e-9)
+        assert np.allclose(fusion.new.steady[row], weights, atol=1e-5)
+    for user, (total, _) in naive.shown.items():
+        assert np.allclose(fusion.trust(query).of(user), naive.trust(user), atol=1e-5)
+        assert np.abs(total).max() > 0
+    assert set(naive.shown) == {0, 1, 2, 3, 4}
     assert {row for row in naive.steady} <= {SHARED, *range(HISTORY, HISTORY + HISTORIES)}
 
 
@@ -159,7 +177,7 @@ def test_it_starts_as_scores_and_reciprocal_ranks_of_all_alike() -> None:
     rng = random.Random(0)
     union, query = asked(rng, sources, fusion)
     weights = fusion.new.together(fusion.contexts.rows(query))
-    assert weights.tolist() == [0.5, 1.0, 0.0, 0.0] * 2 + [0.0] * 3
+    assert weights.tolist() == [0.5, 1.0, 0.0, 0.0] * 2 + [0.0] * 7
     assert union.n
 
 
