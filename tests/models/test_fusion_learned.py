@@ -213,3 +213,18 @@ def test_it_falls_back_only_where_it_is_clearly_below_the_best_source(below: flo
     assert side.fallback() == (1 if falls_back else None)
     side.tested -= 1
     assert side.fallback() is None, "too early to say"
+
+
+def test_lists_with_a_users_own_items_and_without_have_trusts_of_their_own() -> None:
+    sources = [Told(), Told(), Told()]
+    fusion, rng = Learned(Config(), [*sources]), random.Random(5)
+    fusion.ensure(ITEMS)
+    for _ in range(40):
+        union, query = asked(rng, sources, fusion)
+        query.user, query.repeats = 3, True
+        fusion.learn(union, query, rng.randrange(ITEMS))
+    assert fusion.trust_again.of(3).any()
+    assert fusion.trust(query) is fusion.trust_again
+    assert not fusion.trust_new.of(3).any()
+    fusion.forget_user(3)
+    assert not fusion.trust_again.of(3).any()

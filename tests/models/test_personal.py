@@ -54,6 +54,7 @@ def test_who_is_forgotten_leaves_nothing_behind() -> None:
     assert len(personal) == 1
     assert not personal.of(1).any()
     assert not personal.sums[1:].any()
+    assert not personal.counts[1:].any()
     assert personal.of(0).any()
     personal.learn(2, pull(2))
     personal.learn(1, pull(3))

@@ -194,6 +194,19 @@ def test_every_kind_of_reason_has_words() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ retractions and edits
+def test_what_several_sources_say_alike_is_one_reason() -> None:
+    model = Recommender(Config(reasons_per_item=64))
+    for event in shop(3, users=20, items=80, events=600):
+        model.learn(event)
+    both = 0
+    for user in range(20):
+        for line in model.recommend(f"u{user}", 20):
+            said = [(reason.kind, reason.item_id, reason.text) for reason in line.reasons]
+            assert len(set(said)) == len(said)
+            both += {"neighbours_session", "neighbours_close"} <= line.sources.keys()
+    assert both, "two sources that give the same kind of reason have found the same items"
+
+
 def test_a_retraction_that_comes_first_keeps_its_target_out() -> None:
     model = exact()
     assert model.learn(click("ada", "a", 2, event_id="back", retracts="e1"))
