@@ -122,8 +122,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fusion_context_rate: Annotated[float, _doc("learned fusion: length of a step on a context's weights", ge=0, le=10)] = 0.03
     fusion_steady_rate: Annotated[float, _doc("learned fusion: length of a step of its steady learner", ge=0, le=10)] = 0.08
     personal_users: Annotated[
-        int, _doc("learned fusion: people of whom it is known which sources know them, the last to come", ge=1, le=10_000_000)
-    ] = 100_000
+        int,
+        _doc(
+            "learned fusion: people of whom it is known which sources know them, the last to come; 0: none", ge=0, le=10_000_000
+        ),
+    ] = 0
     context_values: Annotated[
         int, _doc("learned fusion: distinct name=value pairs of requests with weights of their own", ge=0, le=10_000)
     ] = 64

@@ -9,7 +9,8 @@ source said of the item that was taken, less what it said of the candidates in t
 So t is 0 for whom nothing is known, above it for a source that knows this user better than it knows others, and follows people
 whose ways change. How much t counts is learned for all alike.
 
-Bound: `personal_users` people, 4 bytes for each of 4 S features; whoever came into this first leaves first, and starts anew.
+Bound: `personal_users` people (0: nothing is kept of anybody), 4 bytes for each of 4 S features; whoever came into this first
+leaves first, and starts anew.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Personal(Kept):
 
     def learn(self, user: int, gradient: npt.NDArray[np.float64]) -> None:
         """The user's own part of a step: `gradient` is g, (4 S,)."""
+        if not self.bound:
+            return
         slot = self._slot(user)
         keep = np.float32(1.0 - 1.0 / MEMORY)
         self.sums[slot] = keep * self.sums[slot] + gradient.astype(np.float32)

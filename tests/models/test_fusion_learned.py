@@ -138,7 +138,9 @@ def asked(rng: random.Random, sources: list[Told], fusion: Learned) -> tuple[Uni
 @pytest.mark.parametrize("seed", range(4))
 def test_it_learns_as_the_formulas_say(seed: int) -> None:
     rng = random.Random(seed)
-    config = Config(fusion_horizon=rng.choice([100.0, 3000.0]), fusion_prior=rng.choice([1.0, 10.0]), fusion_memory=100_000)
+    config = Config(
+        fusion_horizon=rng.choice([100.0, 3000.0]), fusion_prior=rng.choice([1.0, 10.0]), fusion_memory=100_000, personal_users=9
+    )
     sources = [Told(), Told(), Told()]
     fusion, naive = Learned(config, [*sources]), Naive(config, len(sources))
     fusion.ensure(ITEMS)
@@ -217,7 +219,7 @@ def test_it_falls_back_only_where_it_is_clearly_below_the_best_source(below: flo
 
 def test_lists_with_a_users_own_items_and_without_have_trusts_of_their_own() -> None:
     sources = [Told(), Told(), Told()]
-    fusion, rng = Learned(Config(), [*sources]), random.Random(5)
+    fusion, rng = Learned(Config(personal_users=9), [*sources]), random.Random(5)
     fusion.ensure(ITEMS)
     for _ in range(40):
         union, query = asked(rng, sources, fusion)

@@ -44,6 +44,14 @@ def test_whoever_came_first_leaves_for_one_more_than_there_is_room_for() -> None
     assert len(personal) == 3
 
 
+def test_without_room_nothing_is_kept_of_anybody() -> None:
+    personal = Personal(0, WIDTH)
+    personal.learn(7, pull(0))
+    assert not personal.of(7).any()
+    assert len(personal) == 0
+    personal.forget_user(7)
+
+
 def test_who_is_forgotten_leaves_nothing_behind() -> None:
     personal = Personal(4, WIDTH)
     for user in (0, 1):
@@ -66,21 +74,21 @@ def test_who_is_forgotten_leaves_nothing_behind() -> None:
 
 
 def test_an_erased_person_is_trusted_like_a_stranger() -> None:
-    model = Recommender(Config())
+    model = Recommender(Config(personal_users=100))
     for k in range(60):
         model.learn(Click(event_id=f"e{k}", user_id=f"u{k % 4}", item_id=f"i{k * 7 % 15}", timestamp_ms=k + 1))
     fusion: Learned = model.fusion  # type: ignore[assignment]
     trust = fusion.trust_new
     user = model.history.users.get("u1")
     assert trust.of(user).any()
-    assert model.sizes()["personal_users"] == (4, 100_000)
+    assert model.sizes()["personal_users"] == (4, 100)
     assert model.learn(Erasure(request_id="x", user_id="u1", timestamp_ms=1000))
     assert not trust.of(user).any()
-    assert model.sizes()["personal_users"] == (3, 100_000)
+    assert model.sizes()["personal_users"] == (3, 100)
 
 
 def test_lists_go_by_it_and_how_much_is_learned() -> None:
-    model = Recommender(Config())
+    model = Recommender(Config(personal_users=100))
     for event in shop(1, users=8, items=60, events=600):
         model.learn(event)
     fusion: Learned = model.fusion  # type: ignore[assignment]
