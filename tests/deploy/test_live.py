@@ -181,6 +181,7 @@ def test_click_through_rate_is_measured_on_what_the_platform_shows(api: Api, run
 
 # ------------------------------------------------------------------------------------------------ faults
 FRESHNESS = {"FreshetFreshnessBurnsFast", "FreshetFreshnessBurnsSlowly"}
+FLOW = {"FreshetFlowBurnsFast", "FreshetFlowBurnsSlowly"}
 
 
 class Watch:
@@ -295,7 +296,9 @@ def test_more_people_at_once_than_lists_can_be_made_for(watch: Watch, running: S
 
     thread = threading.Thread(target=bursts, daemon=True)
     try:
-        assert watch.during(thread.start, *FRESHNESS) == FRESHNESS
+        fired = watch.during(thread.start, *FRESHNESS)
+        assert fired >= FRESHNESS
+        assert fired <= FRESHNESS | FLOW, "a batch may outlast the shortened two minutes in which one should have ended"
     finally:  # else it would be the fault of every test after this one
         stop.set()
         thread.join()
