@@ -87,7 +87,7 @@ def personally(together: Array, trust: Array) -> Array:
 
 
 @kernel
-def lean(features: Array, count: int, trust: Array) -> None:
+def personal(features: Array, count: int, trust: Array) -> None:
     """The personal features: for each kind the sum of what the sources say, each as far as the user trusts it."""
     behind = len(trust) + OWN
     for a in range(PERSONAL):

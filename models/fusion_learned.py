@@ -178,7 +178,9 @@ class Learned(Kept):
         if best is not None and union.counts[best] > 0:
             kernels.alone(union.scores, best, shares)
             return shares
-        together = kernels.personally(side.together(self.contexts.rows(query)), self.trust(query).of(query.user))
+        together, trust = side.together(self.contexts.rows(query)), self.trust(query)
+        if trust.bound:
+            together = kernels.personally(together, trust.of(query.user))
         kernels.softmax(self._features, n, together, self._p)
         kernels.divide(self._features, n, together, self._p, shares)
         return shares
@@ -193,14 +195,15 @@ class Learned(Kept):
             return
         self.contexts.meet(query.context, query.user, self.waiting)
         place, rows, trust = int(places[0]), self.contexts.rows(query), self.trust(query)
-        kernels.lean(self._features, n, trust.of(query.user))
+        if trust.bound:  # else the personal features are 0, as they were made
+            kernels.personal(self._features, n, trust.of(query.user))
         kernels.softmax(self._features, n, side.together(rows), self._p)
         own = self._p[:n]
         side.judge(np.append(union.ranks[:, place] - 1, int((own > own[place]).sum())))
-        kernels.pull(self._features, n, place, self._p, self._pull)
-        side.learn(self._features, n, rows, place, self._p)
-        if query.user >= 0:
+        if trust.bound and query.user >= 0:
+            kernels.pull(self._features, n, place, self._p, self._pull)
             trust.learn(query.user, self._pull)
+        side.learn(self._features, n, rows, place, self._p)
 
     def note(self, taken: int) -> None:
         if self.events[taken] == 0:

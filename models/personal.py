@@ -55,9 +55,7 @@ class Personal(Kept):
         return trust
 
     def learn(self, user: int, gradient: npt.NDArray[np.float64]) -> None:
-        """The user's own part of a step: `gradient` is g, (4 S,)."""
-        if not self.bound:
-            return
+        """The user's own part of a step: `gradient` is g, (4 S,). Not to be called where there is no room for anybody."""
         slot = self._slot(user)
         keep = np.float32(1.0 - 1.0 / MEMORY)
         self.sums[slot] = keep * self.sums[slot] + gradient.astype(np.float32)

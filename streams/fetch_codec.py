@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiokafka.protocol import fetch
 from aiokafka.protocol.types import Array, Bytes, Int16, Int32, Int64, Schema, String
@@ -103,12 +103,7 @@ def _partitions(raw: bytes, at: int) -> tuple[list[Found], int]:
     return found, at
 
 
-class _Kind(NamedTuple):
-    message: Any
-    codec: Any
-
-
-_KINDS: Final = (_Kind(fetch.FetchRequest_v11, AskedTopics()), _Kind(fetch.FetchResponse_v11, FoundTopics()))
+_CODECS: Final = ((fetch.FetchRequest_v11, AskedTopics()), (fetch.FetchResponse_v11, FoundTopics()))
 
 
 def install() -> None:
@@ -117,7 +112,7 @@ def install() -> None:
     Raises:
         RuntimeError: this aiokafka has messages of another form: its version is not the one in requirements.txt.
     """
-    for message, codec in _KINDS:
+    for message, codec in _CODECS:
         message.SCHEMA = _faster(message.SCHEMA, codec, message.__name__)
 
 

@@ -51,3 +51,14 @@ def test_the_mean_and_nothing_have_no_direction() -> None:
     matrix[1] = 0.0
     held.follow(matrix)
     assert compared(held, [0, 1], matrix[2], matrix[0]) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("dim", [384, 1024, 4096])
+def test_sums_of_the_largest_numbers_fit(dim: int) -> None:
+    """All numbers alike: every product is the largest there is."""
+    row = np.full((1, dim), 1 / np.sqrt(dim), np.float32)
+    held, mean = Coarse(), np.zeros(dim, np.float32)
+    mean[0] = 0.5
+    held.follow(row)
+    (found,) = compared(held, [0], row[0], mean)
+    assert found == pytest.approx(cosine(row[0].astype(float) - mean, row[0].astype(float)), abs=1e-3)

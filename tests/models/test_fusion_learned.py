@@ -80,6 +80,14 @@ class Naive:
     def p(self, features: np.ndarray, rows: list[int]) -> np.ndarray:
         return softmax(sum(self.scores(features, rows)) / 2)
 
+    def parts(self, features: np.ndarray, rows: list[int], user: int) -> np.ndarray:
+        """What each source adds to each candidate's score, where it adds: (n, S)."""
+        mean = sum((self._row(self.quick, row) for row in [SHARED, *rows]), np.zeros(self.width))
+        mean = (mean + self._row(self.steady, SHARED) + self._row(self.steady, rows[0])) / 2
+        own = mean[: 4 * self.sources] + np.tile(mean[-4:], self.sources) * self.trust(user)
+        said = features[:, : 4 * self.sources] * own
+        return np.maximum(0.0, said.reshape(len(features), self.sources, 4).sum(axis=2))
+
     def learn(self, features: np.ndarray, rows: list[int], place: int, user: int) -> None:
         config = self.config
         taken = np.eye(len(features))[place]
@@ -153,6 +161,10 @@ def test_it_learns_as_the_formulas_say(seed: int) -> None:
             shares = fusion.shares(union, query)
             assert np.allclose(shares.sum(axis=0), naive.p(features, rows), atol=1e-6)  # trust is kept in float32
             assert (shares >= 0).all()
+            parts = naive.parts(features, rows, query.user)
+            known = parts.sum(axis=1) > 1e-3
+            divided = (parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-9) * shares.sum(axis=0)[:, None])[known]
+            assert np.allclose(shares.T[known], divided, atol=1e-5)
         fusion.learn(union, query, taken)
         if taken in union.items:
             naive.learn(features, fusion.contexts.rows(query).tolist(), union.items.tolist().index(taken), query.user)

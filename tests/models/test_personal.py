@@ -45,11 +45,14 @@ def test_whoever_came_first_leaves_for_one_more_than_there_is_room_for() -> None
 
 
 def test_without_room_nothing_is_kept_of_anybody() -> None:
-    personal = Personal(0, WIDTH)
-    personal.learn(7, pull(0))
-    assert not personal.of(7).any()
-    assert len(personal) == 0
-    personal.forget_user(7)
+    model = Recommender(Config(personal_users=0))
+    for event in shop(1, users=8, items=60, events=300):
+        model.learn(event)
+    fusion: Learned = model.fusion  # type: ignore[assignment]
+    assert fusion.new.steps > 100
+    assert len(fusion.trust_new) == len(fusion.trust_new.sums) == 0
+    assert not fusion.new.weights[:, -PERSONAL:].any()
+    assert not fusion.new.steady[:, -PERSONAL:].any()
 
 
 def test_who_is_forgotten_leaves_nothing_behind() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+import faust
 import pytest
 from aiokafka.protocol import fetch
 from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 from hypothesis import given
 from hypothesis import strategies as some
 
-from streams import fetch_codec
+from streams import fetch_codec, transport
 from streams.fetch_codec import AskedTopics, FoundTopics
 
 INT16, INT32, INT64 = (some.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (16, 32, 64))
@@ -70,6 +71,16 @@ def test_every_client_of_this_process_uses_it_once_it_is_installed() -> None:
     head = Schema(("throttle_time_ms", Int32), ("error_code", Int16), ("session_id", Int32)).encode([0, 0, 0])
     raw = head + textbook(FoundTopics()).encode(found)
     assert fetch.FetchResponse_v11.decode(raw).topics == found  # type: ignore[attr-defined]
+
+
+def test_a_worker_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = fetch.FetchResponse_v11.SCHEMA
+    plain = Schema(
+        *((n, textbook(FoundTopics()) if n == "topics" else f) for n, f in zip(schema.names, schema.fields, strict=True))
+    )
+    monkeypatch.setattr(fetch.FetchResponse_v11, "SCHEMA", plain)
+    transport.install(faust.App("codec", broker="kafka://127.0.0.1:1", topic_disable_leader=True))
+    assert any(isinstance(field, FoundTopics) for field in fetch.FetchResponse_v11.SCHEMA.fields)
 
 
 def test_messages_of_another_form_are_left_alone() -> None:
