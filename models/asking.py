@@ -79,7 +79,7 @@ class Asking(Follower, Kept):
         return Query(
             user=user, profile=profile, now_ms=history.now_ms, k=max(n, self.config.candidates),
             open_items=self.catalogue.open, seen=self._seen, stamp=self._stamp, context=context, near=near,
-            repeats=again, at_ms=at_ms, pause_ms=pause_ms,
+            repeats=again, at_ms=at_ms, pause_ms=pause_ms, key=int(history.users.keys[user]) if user >= 0 else 0,
         )  # fmt: skip
 
     @property

@@ -126,7 +126,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _doc(
             "learned fusion: people of whom it is known which sources know them, the last to come; 0: none", ge=0, le=10_000_000
         ),
-    ] = 0
+    ] = 100_000
     context_values: Annotated[
         int, _doc("learned fusion: distinct name=value pairs of requests with weights of their own", ge=0, le=10_000)
     ] = 64

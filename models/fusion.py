@@ -108,8 +108,8 @@ class Fusion(Protocol):
     def ensure(self, items: int) -> None:
         """Make place for so many items."""
 
-    def forget_user(self, user: int) -> None:
-        """The index will stand for somebody else."""
+    def forget_user(self, key: int) -> None:
+        """Nothing may be known of the person whose id has this hash (`interning.key64`)."""
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""
@@ -149,7 +149,7 @@ class ReciprocalRank(Kept):
     def ensure(self, items: int) -> None:
         """Nothing is known of single items."""
 
-    def forget_user(self, user: int) -> None:
+    def forget_user(self, key: int) -> None:
         """Nothing is known of single people."""
 
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -195,7 +195,7 @@ class Weighted(Kept):
     def ensure(self, items: int) -> None:
         """Nothing is known of single items."""
 
-    def forget_user(self, user: int) -> None:
+    def forget_user(self, key: int) -> None:
         """Nothing is known of single people."""
 
     def sizes(self) -> dict[str, tuple[int, int]]:

@@ -180,7 +180,7 @@ class Learned(Kept):
             return shares
         together, trust = side.together(self.contexts.rows(query)), self.trust(query)
         if trust.bound:
-            together = kernels.personally(together, trust.of(query.user))
+            together = kernels.personally(together, trust.of(query.key))
         kernels.softmax(self._features, n, together, self._p)
         kernels.divide(self._features, n, together, self._p, shares)
         return shares
@@ -196,13 +196,13 @@ class Learned(Kept):
         self.contexts.meet(query.context, query.user, self.waiting)
         place, rows, trust = int(places[0]), self.contexts.rows(query), self.trust(query)
         if trust.bound:  # else the personal features are 0, as they were made
-            kernels.personal(self._features, n, trust.of(query.user))
+            kernels.personal(self._features, n, trust.of(query.key))
         kernels.softmax(self._features, n, side.together(rows), self._p)
         own = self._p[:n]
         side.judge(np.append(union.ranks[:, place] - 1, int((own > own[place]).sum())))
         if trust.bound and query.user >= 0:
             kernels.pull(self._features, n, place, self._p, self._pull)
-            trust.learn(query.user, self._pull)
+            trust.learn(query.key, self._pull)
         side.learn(self._features, n, rows, place, self._p)
 
     def note(self, taken: int) -> None:
@@ -229,9 +229,14 @@ class Learned(Kept):
     def ensure(self, items: int) -> None:
         self.events, self.first, self.last = grown(self.events, items), grown(self.first, items), grown(self.last, items)
 
-    def forget_user(self, user: int) -> None:
-        self.trust_new.forget_user(user)
-        self.trust_again.forget_user(user)
+    @property
+    def trusts(self) -> tuple[Personal, Personal]:
+        """Of lists without the user's own items, and with them."""
+        return self.trust_new, self.trust_again
+
+    def forget_user(self, key: int) -> None:
+        for trust in self.trusts:
+            trust.forget(key)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""

@@ -43,7 +43,7 @@ class Trainer(Follower):
 
     def forget_user(self, user: int) -> None:
         """The index will stand for somebody else."""
-        self.fusion.forget_user(user)
+        self.fusion.forget_user(int(self.history.users.keys[user]))
 
     def forget_item(self, item: int) -> None:
         """The index will stand for another item."""

@@ -123,6 +123,7 @@ class Learner(Kept):
             tests = self.quality.test(partition, record.offset, line, now) if self.quality is not None else None
             if line.kind == "erasure":
                 self.served.forget_unread(line.user_id)
+                self.weights.trusts.forgotten(line.user_id)
             late = max(now - record.timestamp, self.behind_ms) > LATE_MS and self.caught_up()
             if self.model.learn(line, train=self.weights.trains and self._trains(now, late=late), hurry=late):
                 self.metrics.folded[line.kind].inc()
@@ -220,7 +221,7 @@ class Learner(Kept):
 
     def become(self, saved: Mapping[str, Value]) -> None:
         """Take a snapshot over, all of it or, raising `Misfit`, nothing."""
-        saved = {"weights.epoch": 0, "weights.number": 0, **saved}  # it may be older than shared weights
+        saved = {"weights.epoch": 0, "weights.number": 0, "weights.trusts.unsaid": {}, **saved}  # it may be older than these
         self.check(saved)
         self.restore(saved)
 
@@ -228,4 +229,10 @@ class Learner(Kept):
         """What is held, beside its bounds."""
         texts = self.texts.sizes() if self.texts is not None else {}
         live = self.quality.sizes() if self.quality is not None else {}
-        return {**self.model.sizes(), **texts, **live, "served_users": (len(self.served), self.served.max_users)}
+        return {
+            **self.model.sizes(),
+            **self.weights.trusts.sizes(),
+            **texts,
+            **live,
+            "served_users": (len(self.served), self.served.max_users),
+        }

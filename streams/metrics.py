@@ -209,6 +209,7 @@ class Metrics:
         r = self.registry
         weights = Counter("freshet_weights", "Versions of the fusion's weights, by what became of them.", ["outcome"], registry=r)
         self.weights = {outcome: weights.labels(outcome) for outcome in WEIGHTS}
+        self.trusts = Counter("freshet_trusts", "People about whom the trainer has said what it learned.", registry=r)
         self.weights_trainer = Gauge("freshet_weights_trainer", "1 in the process that trains for all.", registry=r)
         self.weights_steps = Gauge("freshet_weights_steps", "Steps of training in the newest published weights.", registry=r)
         self.weights_time = Gauge("freshet_weights_timestamp_seconds", "When these weights were published.", registry=r)
@@ -341,6 +342,8 @@ def size_families(sizes: Mapping[str, tuple[int, int]]) -> list[GaugeMetricFamil
     used = GaugeMetricFamily("freshet_model_size", "Entries held, by part of the model.", labels=["part"])
     bound = GaugeMetricFamily("freshet_model_bound", "Most entries that part may hold.", labels=["part"])
     for part, (n, limit) in sorted(sizes.items()):
+        if not limit:
+            continue  # switched off: a share of nothing is no number
         used.add_metric([part], n)
         bound.add_metric([part], limit)
     return [used, bound]

@@ -18,7 +18,7 @@ what exceeds the training budget.
 
 *A record* is a snapshot (`models.snapshot`: no pickle, checksummed), deflated, in parts of at most `PART_BYTES` with the headers
 `version`, `writer` and `part` ("2/3"). Odd and even versions have keys of their own: a version that was not finished does not
-take the place of the one before. All are in partition 0.
+take the place of the one before. All are in partition 0, and so is what was learned of single people (see `streams.trusts`).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from streams.metrics import Metrics
 from streams.presence import worker_name
 from streams.settings import Settings
 from streams.transport import OutRecord
+from streams.trusts import PREFIX, Trusts
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +93,12 @@ class Weights(Kept):
     Bounds: `_UNFINISHED` versions of `MAX_PARTS` parts each.
     """
 
-    kept = ("epoch", "number")
+    kept = ("epoch", "number", "trusts")
 
     def __init__(self, settings: Settings, metrics: Metrics, model: Recommender) -> None:
         self.settings, self.metrics, self.model = settings, metrics, model
         self.token = f"{worker_name(settings)}-{secrets.token_hex(4)}"
+        self.trusts = Trusts(TOPIC, self.token, metrics, model)
         self.epoch, self.number = 0, 0
         self.holder: str | None = None  # who has begun the newest epoch, as far as this process has read
         self._parts: dict[tuple[str, str], dict[int, bytes]] = {}
@@ -133,11 +135,24 @@ class Weights(Kept):
         """Records of the topic; no byte that stands there stops anybody."""
         for record in records:
             try:
+                if (record.key or b"").startswith(PREFIX):
+                    self._fold_trust(record)
+                    continue
                 whole = self._assembled(record)
                 if whole is not None:
                     self._read(whole)
             except (Damaged, zlib.error, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as problem:
                 self._ignored("damaged", problem)
+
+    def _fold_trust(self, record: ConsumerRecord) -> None:
+        """What was learned of one person: one that is no use is left out, and harms nobody else."""
+        try:
+            outcome = self.trusts.fold(record, by_itself=self.epoch == 0, is_trainer=self.is_trainer)
+        except (msgspec.MsgspecError, ValueError) as problem:
+            outcome = "damaged"
+            log.warning("what is said of a person is ignored: %s", problem)
+        if outcome in ("damaged", "foreign"):
+            self.metrics.weights[outcome].inc()
 
     def _assembled(self, record: ConsumerRecord) -> bytes | None:
         """The whole version, if this was the last part of it that was missing. Raises where a header is broken."""
@@ -174,6 +189,7 @@ class Weights(Kept):
             _, saved = snapshot.read(io.BytesIO(raw).readinto, len(raw))
             if version.writer == self.token:  # our claim: what we hold is this, or what we have read since
                 self.metrics.weights["own"].inc()
+                self.trusts.take_charge()
             else:
                 self._adopt(version, saved)
             self._follow(version)
@@ -189,6 +205,8 @@ class Weights(Kept):
             self.model.adopt(saved)
         except Misfit as problem:
             raise Damaged(str(problem)) from problem
+        if self.trains:
+            self.trusts.give_up()
         self.metrics.weights["adopted"].inc()
         self._observe(version)
 
@@ -218,16 +236,23 @@ class Weights(Kept):
         now = time.monotonic()
         if self.is_trainer:
             if now - self._spoke_s >= self.settings.weights_interval_s:
-                await self.publish(produce)
+                await self._say(produce)
+                if self.trusts.unsaid:
+                    self._spoke_s = now
+                    await self.trusts.publish(produce)
         elif self._yielded_s is None or now - self._yielded_s > self.settings.session_timeout_s:
             await read_to_end()
             if not self.is_trainer:
                 await self._claim(produce)
 
     async def publish(self, produce: Produce) -> None:
-        """What has been learned, if this process is the trainer and it is not there yet. Returns when the broker has it."""
-        if not self.is_trainer:
-            return
+        """All that has been learned, if this process is the trainer and it is not there yet. Returns when the broker has it."""
+        if self.is_trainer:
+            await self._say(produce)
+        while self.is_trainer and self.trusts.unsaid:
+            await self.trusts.publish(produce)
+
+    async def _say(self, produce: Produce) -> None:
         if self._overwritten:
             self._overwritten = False
             await self._claim(produce)

@@ -84,7 +84,21 @@ class State:
 class Query:
     """One request for a list. Valid until the next one is made."""
 
-    __slots__ = ("at_ms", "context", "k", "near", "now_ms", "open", "pause_ms", "profile", "repeats", "seen", "stamp", "user")
+    __slots__ = (
+        "at_ms",
+        "context",
+        "k",
+        "key",
+        "near",
+        "now_ms",
+        "open",
+        "pause_ms",
+        "profile",
+        "repeats",
+        "seen",
+        "stamp",
+        "user",
+    )
 
     def __init__(
         self,
@@ -101,9 +115,12 @@ class Query:
         repeats: bool = False,
         at_ms: int | None = None,
         pause_ms: int = -1,
+        key: int = 0,
     ) -> None:
         self.user = user
         """Index of the user; -1 for a stranger."""
+        self.key = key
+        """Hash of the user's id (`interning.key64`); 0 for a stranger."""
         self.profile = profile
         """The user's distinct positive items (`PROFILE`: item, weight, count), the newest last. Empty for a stranger."""
         self.now_ms = now_ms

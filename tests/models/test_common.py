@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models import Config, Recommender, snapshot
+from models.interning import key64
 from models.kept import Kept, Misfit, Saved
 from models.snapshot import Meta
 from tests.models.state import full_state
@@ -36,6 +37,13 @@ def sent(model: Recommender) -> Saved:
     return snapshot.read(io.BytesIO(raw).readinto, len(raw))[1]
 
 
+def hand_over_people(trainer: Recommender, other: Recommender) -> None:
+    """What is known of single people goes beside it, one by one."""
+    for one, its in zip(trainer.fusion.trusts, other.fusion.trusts, strict=True):  # type: ignore[attr-defined]
+        for k in range(20):
+            its.write(key64(f"u{k}"), one.read(key64(f"u{k}")))
+
+
 def lists(model: Recommender) -> list[Any]:
     return [model.recommend(f"u{k}", 10, context={"device": "phone"}, repeats=k % 2 == 0) for k in range(20)]
 
@@ -46,6 +54,8 @@ def test_who_takes_over_makes_the_lists_of_the_trainer_and_goes_on_as_it_does(tr
     exact = follower.digest()
     follower.adopt(sent(trainer))
     assert snapshot.checksum(follower.common()) == snapshot.checksum(trainer.common())
+    assert lists(follower) != lists(trainer), "it does not know yet whom people trust"
+    hand_over_people(trainer, follower)
     assert lists(follower) == lists(trainer)
     assert follower.digest() == exact, "the exact state is no part of it"
     for event in shop(2, users=20, items=30, events=200):

@@ -134,6 +134,7 @@ def asked(rng: random.Random, sources: list[Told], fusion: Learned) -> tuple[Uni
         pause_ms=rng.choice([-1, 0, HOUR_MS // 2, 100 * HOUR_MS]),
         context=rng.choice([None, {"device": "phone"}, {"device": "tv", "country": "at"}]),
     )  # fmt: skip
+    query.key = query.user + 1
     several: list[Source] = [*sources]
     union = Union(several, 8)
     union.ensure(ITEMS)
@@ -177,7 +178,7 @@ def test_it_learns_as_the_formulas_say(seed: int) -> None:
     for row, weights in naive.steady.items():
         assert np.allclose(fusion.new.steady[row], weights, atol=1e-5)
     for user, (total, _) in naive.shown.items():
-        assert np.allclose(fusion.trust(query).of(user), naive.trust(user), atol=1e-5)
+        assert np.allclose(fusion.trust(query).of(user + 1), naive.trust(user), atol=1e-5)
         assert np.abs(total).max() > 0
     assert set(naive.shown) == {0, 1, 2, 3, 4}
     assert {row for row in naive.steady} <= {SHARED, *range(HISTORY, HISTORY + HISTORIES)}
@@ -235,10 +236,10 @@ def test_lists_with_a_users_own_items_and_without_have_trusts_of_their_own() -> 
     fusion.ensure(ITEMS)
     for _ in range(40):
         union, query = asked(rng, sources, fusion)
-        query.user, query.repeats = 3, True
+        query.user, query.key, query.repeats = 3, 4, True
         fusion.learn(union, query, rng.randrange(ITEMS))
-    assert fusion.trust_again.of(3).any()
+    assert fusion.trust_again.of(4).any()
     assert fusion.trust(query) is fusion.trust_again
-    assert not fusion.trust_new.of(3).any()
-    fusion.forget_user(3)
-    assert not fusion.trust_again.of(3).any()
+    assert not fusion.trust_new.of(4).any()
+    fusion.forget_user(4)
+    assert not fusion.trust_again.of(4).any()

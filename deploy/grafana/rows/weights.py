@@ -31,9 +31,13 @@ WEIGHTS: Final = Row(
         Panel(
             "Versions of the weights by outcome",
             "Published by the trainer every FRESHET_WEIGHTS_INTERVAL_S in which they changed, adopted by the others. Stale: a "
-            "worker was frozen. Foreign: workers with other sources run beside these. Damaged: somebody else writes there.",
+            "worker was frozen. Foreign: workers with other sources run beside these. Damaged: somebody else writes there. "
+            "Beside it how many people the trainer has learned something about and said so.",
             "reqps",
-            [Query(rate("freshet_weights_total", "outcome"), "{{outcome}}")],
+            [
+                Query(rate("freshet_weights_total", "outcome"), "{{outcome}}"),
+                Query(rate("freshet_trusts_total", "job"), "people"),
+            ],
             width=6,
         ),
         Panel(
