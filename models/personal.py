@@ -39,16 +39,16 @@ class Personal(Kept):
     """See the module. `width`: features.
 
     Attributes:
-        changed: called with the key of everybody of whom something else is known now than before, except by `write`.
+        changing: called with the key of everybody of whom something else is about to be known than now, except by `write`.
     """
 
     kept = ("owners", "sums", "counts", "next_slot")
-    scratch = ("_slot_of", "_nothing", "changed")
+    scratch = ("_slot_of", "_nothing", "changing")
     gradient = True
 
     def __init__(self, bound: int, width: int) -> None:
         self.bound = bound
-        self.changed: Callable[[int], None] = _nobody_asks
+        self.changing: Callable[[int], None] = _nobody_asks
         self.owners: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
         """Key by slot."""
         self.sums: npt.NDArray[np.float32] = np.zeros((0, width), np.float32)
@@ -69,11 +69,11 @@ class Personal(Kept):
 
     def learn(self, key: int, gradient: npt.NDArray[np.float64]) -> None:
         """The person's own part of a step: `gradient` is g, (4 S,). Not to be called where there is no room for anybody."""
+        self.changing(key)
         slot = self._slot(key)
         keep = np.float32(1.0 - 1.0 / MEMORY)
         self.sums[slot] = keep * self.sums[slot] + gradient.astype(np.float32)
         self.counts[slot] = keep * self.counts[slot] + np.float32(1.0)
-        self.changed(key)
 
     # -------------------------------------------------------------------------------------------- for others
     def read(self, key: int) -> npt.NDArray[np.float32] | None:
@@ -110,18 +110,21 @@ class Personal(Kept):
 
     def forget(self, key: int) -> None:
         """Nothing is known of this person; the slot is empty until its turn comes."""
-        if self._empty(key):
-            self.changed(key)
+        if key in self._slot_of:
+            self.changing(key)
+            self._empty(key)
 
-    def _empty(self, key: int) -> bool:
+    def _empty(self, key: int) -> None:
         slot = self._slot_of.pop(key, None)
-        if slot is None:
-            return False
-        self.owners[slot] = self.sums[slot] = self.counts[slot] = 0
-        return True
+        if slot is not None:
+            self.owners[slot] = self.sums[slot] = self.counts[slot] = 0
 
     def __len__(self) -> int:
         return len(self._slot_of)
+
+    def everybody(self) -> list[int]:
+        """Keys of those of whom something is known."""
+        return list(self._slot_of)
 
     def restore(self, saved: Mapping[str, Value]) -> None:
         super().restore(saved)

@@ -371,5 +371,8 @@ class Worker:
             self.snapshots.finish()
         if self.learner is not None:
             log.info("state digest %s", self.learner.model.digest())
-            log.info("weights %s after %d steps", checksum(self.learner.model.common()), self.learner.weights.steps())
+            shared = self.learner.weights
+            log.info(
+                "weights %s after %d steps, trust %s", checksum(shared.model.common()), shared.steps(), shared.trusts.checksum()
+            )
         return code

@@ -2,6 +2,7 @@
 
     log         the request is in `interactions`: every replica folds it, whatever happens to whom
     list        the person's list is withdrawn from `recommendations` (a tombstone)
+    trust       so is what was learned of which sources know them (a tombstone in `weights`)
     texts       the embedders have taken what they wrote out of Qdrant and out of the items' means, in every partition
     replicas    every worker has forgotten them, and so has every list made from now on
     snapshots   no snapshot on a worker's disk knows them any more (within twice `FRESHET_SNAPSHOT_INTERVAL_S`)
@@ -25,15 +26,17 @@ from rich.markup import escape
 
 from models import events
 from models.events import Erasure, Interaction, ItemText, Refusal
-from streams import clock
+from models.interning import key64
+from streams import clock, weights
 from streams.ingest import partition_of
 from streams.presence import everybody
 from streams.settings import Settings, SettingsError
 from streams.tail import TailError, consumer
 from streams.topics import TopicsError, admin
+from streams.trusts import key_of
 
 LOOK_S: Final = 0.5
-STEPS: Final = ("log", "list", "texts", "replicas", "snapshots")
+STEPS: Final = ("log", "list", "trust", "texts", "replicas", "snapshots")
 
 
 class ForgetError(RuntimeError):
@@ -49,6 +52,8 @@ class Watch:
         self.log_offset: int | None = None
         self._text_offsets: dict[int, int] = {}
         self._withdrawn = False
+        learned = settings.model.fusion == "learned" and settings.model.personal_users > 0
+        self._untrusted = not learned  # then there is nothing to withdraw
         self._kafka = consumer(settings.connection)
         self._begin = self._ends()
 
@@ -61,6 +66,7 @@ class Watch:
         looks: dict[str, Callable[[], bool]] = {
             "log": lambda: self.log_offset is not None,
             "list": lambda: self._withdrawn,
+            "trust": lambda: self._untrusted,
             "texts": self._embedded,
             "replicas": lambda: all(one.folded[self.partition] > self._offset for one in self._present()),
             "snapshots": lambda: all(one.saved is None or one.saved[self.partition] > self._offset for one in self._present()),
@@ -85,6 +91,7 @@ class Watch:
     def _places(self) -> list[TopicPartition]:
         topic, partitions = self.settings.topic, range(self.settings.partitions)
         own = [TopicPartition(topic(name), self.partition) for name in ("interactions", "recommendations")]
+        own.append(TopicPartition(topic(weights.TOPIC), weights.PARTITION))
         return [*own, *(TopicPartition(topic("item-texts"), partition) for partition in partitions)]
 
     def _ends(self) -> dict[TopicPartition, int]:
@@ -104,6 +111,8 @@ class Watch:
     def _take(self, name: str, record: Any) -> None:
         if name == "recommendations":
             self._withdrawn |= record.key == self.request.user_id.encode() and record.value is None
+        elif name == weights.TOPIC:
+            self._untrusted |= record.key == key_of(key64(self.request.user_id)) and record.value is None
         elif name == "interactions":
             line = _decoded(record.value, Interaction)
             if line is not None and line.event_id == self.request.request_id:
@@ -173,6 +182,7 @@ def progress(watch: Watch, patience_s: float) -> Iterator[tuple[str, float | Non
 SAID: Final = {
     "log": "the request is in the log",
     "list": "the list is withdrawn",
+    "trust": "what was learned of whom to trust is withdrawn",
     "texts": "reviews are out of Qdrant and of the items' means",
     "replicas": "every worker has forgotten",
     "snapshots": "no worker has a snapshot that knows them",

@@ -7,13 +7,15 @@ nothing, because they were forgotten or had to leave for others. It is written a
 Everybody else takes over what stands there, in its order. A record made before a request to be forgotten is known by the time of
 the last such request that its writer had folded (`Trust.erasure`): who has folded a later one leaves it out.
 
-*Before there are any weights* each worker trains by itself; what it reads meanwhile is put aside. Once weights come it forgets
-what it has learned of people, as it does with its weights, and takes over what was put aside.
+*Before there are any weights* each worker trains by itself; what it reads meanwhile is put aside. Once weights come it gives up
+what it has learned of people, as it does with its weights, and takes over what was put aside. A trainer that froze gives up what
+it has learned since the topic said the same.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -76,15 +78,26 @@ class Trusts(Kept):
         self._trusts: tuple[Personal, ...] = learned if model.config.personal_users else ()
         self.unsaid: dict[int, int] = {}
         """Keys of the people of whom the topic may not say what this process holds."""
+        self._before: dict[int, list[npt.NDArray[np.float32] | None]] = {}
+        """Of these people, what was held when the topic said the same; nothing where that is not known."""
         self._aside: dict[int, bytes | None] = {}
+        self._met = False  # whether the topic says anything of anybody
         self._layout = checksum({"layout": msgspec.json.encode(model.layout()).decode()})
         for trust in self._trusts:
-            trust.changed = self._changed
+            trust.changing = self._changing
 
-    def _changed(self, key: int) -> None:
-        self.unsaid[key] = 0
+    def _changing(self, key: int) -> None:
+        """What is held of a person is no longer what the topic says of them."""
+        if key not in self.unsaid:
+            self.unsaid[key] = 0
+            self._before[key] = [trust.read(key) for trust in self._trusts]
         if len(self.unsaid) > self.model.config.personal_users:
-            del self.unsaid[next(iter(self.unsaid))]
+            self._is_said(next(iter(self.unsaid)))
+
+    def _is_said(self, key: int) -> list[npt.NDArray[np.float32] | None]:
+        """The topic says of a person what is held, or will not be told. Returns what was held when it said so before."""
+        self.unsaid.pop(key, None)
+        return self._before.pop(key, [None] * len(self._trusts))
 
     def forgotten(self, user_id: str) -> None:
         """A person asked to be forgotten, known here or not: whoever trains takes back what the topic says of them."""
@@ -92,7 +105,8 @@ class Trusts(Kept):
             key = key64(user_id)
             for trust in self._trusts:
                 trust.forget(key)
-            self._changed(key)
+            self._changing(key)
+            self._before.pop(key, None)  # there is no way back to that
 
     # -- reading ------------------------------------------------------------------------------------------------------
     def fold(self, record: ConsumerRecord, *, by_itself: bool, is_trainer: bool) -> str:
@@ -106,10 +120,11 @@ class Trusts(Kept):
             raise ValueError(f"the key {record.key[:40]!r}")
         if not self._trusts:
             return "foreign"
+        self._met = True
         if is_trainer:
             if dict(record.headers).get("writer") == self.token.encode():
                 return "own"
-            self._changed(key)  # it stands in the topic now: what this process holds is said again
+            self._changing(key)  # it stands in the topic now: what this process holds is said again
             return "stale"
         if by_itself:
             self._aside.pop(key, None)
@@ -134,17 +149,19 @@ class Trusts(Kept):
             known = [None if raw is None else np.frombuffer(raw, "<f4") for raw in (said.new, said.again)]
             if not all(one is None or trust.fits(one) for trust, one in zip(self._trusts, known, strict=True)):
                 raise ValueError("a trust that cannot be")
+        self._write(key, known)
+        self._is_said(key)
+        return "adopted"
+
+    def _write(self, key: int, known: Sequence[npt.NDArray[np.float32] | None]) -> None:
         for trust, one in zip(self._trusts, known, strict=True):
             trust.write(key, one)
-        self.unsaid.pop(key, None)
-        return "adopted"
 
     def give_up(self) -> None:
         """Another trains from here on: what this process has learned of people and not said counts no more."""
-        for key in [key for key in self.unsaid if any(trust.read(key) is not None for trust in self._trusts)]:
-            del self.unsaid[key]
-            for trust in self._trusts:
-                trust.write(key, None)
+        learned = [key for key in self.unsaid if any(trust.read(key) is not None for trust in self._trusts)]
+        for key in learned:  # who was forgotten meanwhile stays so, and is to be taken back
+            self._write(key, self._is_said(key))
         aside, self._aside = self._aside, {}
         for key, value in aside.items():
             try:
@@ -153,9 +170,10 @@ class Trusts(Kept):
                 log.warning("what is said of a person is ignored: %s", problem)
 
     def take_charge(self) -> None:
-        """This process trains from here on: what was put aside is said anew."""
-        for key in self._aside:
-            self._changed(key)
+        """This process trains from here on. What was put aside is said anew, and all that it holds where the topic was lost."""
+        lost = [] if self._met else [key for trust in self._trusts for key in trust.everybody()]
+        for key in [*self._aside, *lost]:
+            self._changing(key)
         self._aside = {}
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -164,13 +182,13 @@ class Trusts(Kept):
         keys = [key for key, _ in zip(self.unsaid, range(AT_ONCE), strict=False)]
         if not keys:
             return
-        for key in keys:  # who changes while this is on its way is to be said again
-            del self.unsaid[key]
+        before = {key: self._is_said(key) for key in keys}  # who changes while this is on its way is to be said again
         try:
             await produce(self.topic, [self._record(key) for key in keys])
         except BaseException:
             for key in keys:
-                self._changed(key)
+                self._changing(key)
+            self._before |= {key: before[key] for key in keys if key in self.unsaid}
             raise
         self.metrics.trusts.inc(len(keys))
 
@@ -183,6 +201,11 @@ class Trusts(Kept):
             trust = Trust(layout=self._layout, erasure=erasure, new=new, again=again)
             value = msgspec.msgpack.encode(trust)
         return 0, key_of(key), value, None, [("writer", self.token.encode())]
+
+    def checksum(self) -> str:
+        """Fingerprint of what is held of people, hexadecimal: equal where everybody is trusted alike."""
+        known = {f"{key_of(key)!r} {k}": trust.read(key) for k, trust in enumerate(self._trusts) for key in trust.everybody()}
+        return checksum({name: known[name] for name in sorted(known)})
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Name -> (used, bound)."""

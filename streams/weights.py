@@ -236,10 +236,10 @@ class Weights(Kept):
         now = time.monotonic()
         if self.is_trainer:
             if now - self._spoke_s >= self.settings.weights_interval_s:
-                await self._say(produce)
                 if self.trusts.unsaid:
                     self._spoke_s = now
                     await self.trusts.publish(produce)
+                await self._say(produce)
         elif self._yielded_s is None or now - self._yielded_s > self.settings.session_timeout_s:
             await read_to_end()
             if not self.is_trainer:
@@ -247,12 +247,13 @@ class Weights(Kept):
 
     async def publish(self, produce: Produce) -> None:
         """All that has been learned, if this process is the trainer and it is not there yet. Returns when the broker has it."""
-        if self.is_trainer:
-            await self._say(produce)
         while self.is_trainer and self.trusts.unsaid:
             await self.trusts.publish(produce)
+        if self.is_trainer:
+            await self._say(produce)
 
     async def _say(self, produce: Produce) -> None:
+        """The weights, where they have changed or something else stands in their place."""
         if self._overwritten:
             self._overwritten = False
             await self._claim(produce)

@@ -148,16 +148,22 @@ def test_what_cannot_be_known_of_anybody_does_not_fit(known: np.ndarray) -> None
     assert not Personal(4, WIDTH).fits(known)
 
 
-def test_it_says_of_whom_something_else_is_known_now() -> None:
-    personal, said = Personal(2, WIDTH), list[int]()
-    personal.changed = said.append
+def test_it_says_of_whom_something_else_will_be_known() -> None:
+    personal, said, before = Personal(2, WIDTH), list[int](), list[bool]()
+
+    def changing(key: int) -> None:
+        said.append(key)
+        before.append(personal.read(key) is not None)
+
+    personal.changing = changing
     for key in (1, 2, 3):  # 1 leaves for 3
         personal.learn(key, pull(0))
     personal.forget(2)
     personal.forget(2)
     personal.write(4, np.ones(WIDTH + 1, np.float32))
     personal.write(4, None)
-    assert said == [1, 2, 1, 3, 2]
+    assert said == [1, 2, 3, 1, 2]
+    assert before == [False, False, False, True, True]
 
 
 def test_it_is_put_back_as_it_was_and_only_whole() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from models import Click, Erasure, Recommender, Review, snapshot
 from models.events import Interaction, ItemVector
+from models.interning import key64
 from models.kept import under
 from streams.clock import now_ms
 from streams.embedded_kafka import EmbeddedKafka
@@ -27,6 +28,7 @@ from streams.snapshot_store import LocalStore
 from streams.snapshots import directory
 from streams.text_encoder import create_encoder
 from streams.text_points import ReviewPoint, item_point_id
+from streams.trusts import key_of
 from streams.vector_store import VectorStore
 from tests.streams.flow import PATIENCE_S, Flow, digest_in, flow, until
 
@@ -101,6 +103,8 @@ def test_a_person_is_forgotten_everywhere_and_the_command_says_when(river: Flow)
     river.settle()
     assert "ada" not in river.lists(), "what comes late about her causes no list"
     digest = digest_in(river.stop(worker))
+    trusts = {record.key: record.value for record in river.read("weights")}
+    assert trusts[key_of(key64("ada"))] is None, "the last word of what was learned about her"
 
     clean = Recommender(river.settings.model)
     for record in river.read("interactions"):
@@ -126,6 +130,7 @@ def test_a_person_is_forgotten_everywhere_and_the_command_says_when(river: Flow)
         model = Recommender(river.settings.model)
         model.restore(under(saved, "model"))
         assert model.history.users.get("ada") < 0
+        assert all(trust.read(key64("ada")) is None for trust in model.fusion.trusts)  # type: ignore[attr-defined]
         assert b"nobody but ada" not in store.path(name).read_bytes()
         assert not re.search(rb"(?<![a-z])ada(?![a-z])", store.path(name).read_bytes())
 

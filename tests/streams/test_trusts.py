@@ -180,6 +180,20 @@ async def test_who_begins_to_train_says_anew_what_it_had_put_aside() -> None:
 
 
 @run
+async def test_where_the_topic_was_lost_the_next_trainer_says_all_that_it_holds() -> None:
+    one = await trained(Topic())
+    raw = b"".join(snapshot.frames(Meta(settings={}), one.learner.save()))
+    empty = Topic()
+    again, other = Member(empty), Member(empty)
+    again.learner.become(snapshot.read(io.BytesIO(raw).readinto, len(raw))[1])
+    assert not again.weights.trusts.unsaid
+    await again.lead()
+    await again.turn()
+    await other.read()
+    assert known(other) == known(one)
+
+
+@run
 async def test_who_froze_while_it_trained_gives_up_what_it_has_not_said() -> None:
     topic = Topic()
     other = Member(topic)
@@ -200,6 +214,23 @@ async def test_who_froze_while_it_trained_gives_up_what_it_has_not_said() -> Non
     assert not one.weights.is_trainer
     assert known(one) == known(other)
     assert people(one)[0].read(77) is None
+
+
+@run
+async def test_who_froze_and_learned_of_the_forgotten_does_not_bring_back_what_was_known() -> None:
+    topic = Topic()
+    other = Member(topic)
+    one = await trained(topic, other)
+    await other.lead()
+    width = len(people(one)[0].of(0))
+    for user in ("u1", "u2"):
+        people(one)[0].learn(key64(user), np.ones(width))  # it does not know yet that another trains
+    erase(one, "u1")
+    people(one)[0].learn(key64("u1"), np.ones(width))
+    await one.read()
+    assert "u1" not in known(one)
+    assert known(one)["u2"] == known(other)["u2"], "as the topic says"
+    assert known(one) == {user: what for user, what in known(other).items() if user != "u1"}
 
 
 @run
