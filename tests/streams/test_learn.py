@@ -12,7 +12,7 @@ from models.fusion_learned import Learned
 from models.sources.embedding import Embedding
 from streams import clock
 from streams.learn import Budget, Learner
-from streams.metrics import Metrics
+from streams.metrics import Metrics, size_families
 from streams.settings import Settings
 
 
@@ -75,3 +75,15 @@ def test_foreign_lines_and_repetitions_change_nothing():
     clean = Learner(Settings.load({}), Metrics())
     clean.interactions(0, [line(0, "e")])
     assert learner.model.digest() == clean.model.digest()
+
+
+def test_what_is_switched_off_has_no_size():
+    """A share of a bound of 0 is no number, and a panel would be empty."""
+    learner = Learner(Settings.load({"FRESHET_MODEL_PERSONAL_USERS": "0"}), Metrics())
+    assert learner.sizes()["personal_users"] == (0, 0)
+    used, bound = size_families(learner.sizes())
+    parts = [sample.labels["part"] for sample in used.samples]
+    assert "users" in parts
+    assert "personal_users" not in parts
+    assert parts == [sample.labels["part"] for sample in bound.samples]
+    assert all(sample.value > 0 for sample in bound.samples)
