@@ -247,8 +247,20 @@ async def test_what_could_not_be_written_is_written_later() -> None:
     with pytest.raises(ConnectionError):
         await one.weights.trusts.publish(broken)
     assert set(one.weights.trusts.unsaid) == wanted
+    one.weights.trusts.give_up()
+    assert not known(one), "as the topic says"
+    one.learn(2, 200)
+    wanted |= set(one.weights.trusts.unsaid)
+    with pytest.raises(ConnectionError):
+        await one.weights.trusts.publish(broken)
     await one.turn()
     assert {record.key for record in said(topic)} == {key_of(key) for key in wanted}
+    held = known(one)
+    people(one)[0].learn(key64("u2"), np.ones(len(people(one)[0].of(0))))
+    with pytest.raises(ConnectionError):
+        await one.weights.trusts.publish(broken)
+    one.weights.trusts.give_up()
+    assert known(one) == held, "as the topic says"
 
 
 @run
@@ -286,9 +298,13 @@ async def test_there_is_room_for_so_many_and_who_leaves_is_taken_back() -> None:
     assert newest == {key_of(key): key > 2 for key in range(1, 6)}
     await other.read()
     assert [people(other)[0].read(key) is not None for key in range(1, 6)] == [key > 2 for key in range(1, 6)]
+    for key in range(6, 11):
+        people(one)[0].learn(key, np.ones(width))
+    assert len(one.weights.trusts.unsaid) == len(one.weights.trusts._before) == 3
     aside = Member(topic, **few)
-    aside.weights.fold(0, said(topic))
-    assert len(aside.weights.trusts._aside) == 3
+    first = {record.key: record for record in reversed(said(topic))}
+    aside.weights.fold(0, [first[key_of(key)] for key in (1, 2, 3, 1, 4)])
+    assert list(aside.weights.trusts._aside) == [3, 1, 4], "those that were said last"
 
 
 @run
