@@ -190,16 +190,18 @@ class Watch:
 
     def __init__(self, api: Api, running: Stage) -> None:
         self.api, self.running = api, running
+        self._late = False
 
     def firing(self, asked: frozenset[str] = frozenset()) -> set[str]:
         found = self.api.firing()
         return found - (FRESHNESS - asked) if self._machine_is_late() else found
 
     def _machine_is_late(self) -> bool:
+        """As it was last, where the worker cannot be asked: what fired before it stopped goes on for a while."""
         now = scrape(f"http://127.0.0.1:{self.running.worker_port}/metrics")
-        if now is None or not (count := now.total("freshet_freshness_seconds_count")):
-            return False
-        return 1 - now.total("freshet_freshness_seconds_bucket", le="1.0") / count > 0.005
+        if now is not None and (count := now.total("freshet_freshness_seconds_count")):
+            self._late = 1 - now.total("freshet_freshness_seconds_bucket", le="1.0") / count > 0.005
+        return self._late
 
     def quiet(self) -> None:
         """Until no alert fires, and none does for a while."""
