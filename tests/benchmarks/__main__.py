@@ -79,6 +79,15 @@ def stages(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
         yield "make, send and account for a list", f"{(both - folding) / lists * 1e6:.0f} us a list", f"{lists:,.0f} lists"
 
 
+def _cores(names: str) -> frozenset[int]:
+    """ArgumentTypeError where they are not there, or nothing would be left for the others."""
+    here = os.sched_getaffinity(0)
+    wanted = frozenset(int(name) for name in names.split(","))
+    if not wanted < here:
+        raise argparse.ArgumentTypeError(f"{names}: name some of the cores {sorted(here)}, not all")
+    return wanted
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
@@ -86,6 +95,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, choices=range(1, 9), default=1, help="of each freshness run")
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
     parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--cores", type=_cores, default=(), help="of the workers of freshness and rush alone, as 0,1")
     parser.add_argument("--ladder", default="100,200,400,800", help="events/s tried for the sustained rate, comma separated")
     parser.add_argument("--rush-rate", type=int, default=5_000, help="events/s of the rush")
     parser.add_argument("--rush-people", type=int, default=500, help="who make them")
@@ -99,6 +109,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows there too")
     chosen = parser.parse_args()
     threadpool_limits(1, user_api="blas")  # as a worker does
+    if chosen.cores:  # what is started from here on, Kafka first, keeps to the others
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - chosen.cores)
     rows: list[Row] = []
 
     def take(found: Iterator[Row]) -> None:
@@ -123,14 +135,14 @@ def main() -> int:
             if chosen.only in (None, "stages"):
                 take(stages(kafka.bootstrap, Path(directory), chosen.events))
             for rate in [int(r) for r in chosen.rates.split(",")] if chosen.only in (None, "freshness") else []:
-                take(fresh(kafka.bootstrap, Path(directory), rate, chosen.workers, chosen.seconds))
+                take(fresh(kafka.bootstrap, Path(directory), rate, chosen.workers, chosen.seconds, chosen.cores))
             place = Path(directory)
             if chosen.only in (None, "workers"):
                 take(scaled(kafka.bootstrap, place, chosen.events // 3))
             if chosen.only in (None, "sustained"):
                 take(sustained(kafka.bootstrap, place, [int(r) for r in chosen.ladder.split(",")], chosen.seconds // 3))
             if chosen.only in (None, "rush"):
-                take(rush(kafka.bootstrap, place, chosen.rush_rate, chosen.rush_people, chosen.seconds))
+                take(rush(kafka.bootstrap, place, chosen.rush_rate, chosen.rush_people, chosen.seconds, chosen.cores))
             if chosen.only in (None, "recovery"):
                 take(recovery(kafka.bootstrap, place, chosen.events))
     if chosen.only in (None, "simulation"):

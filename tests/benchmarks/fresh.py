@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -72,8 +72,9 @@ def _sent(event: Event | Impression | Item, due: int) -> Sent:
     return Sent(TOPIC_OF[type(event)], key.encode(), encode(event), due)
 
 
-def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int) -> Iterator[Row]:
-    """Freshness at a rate, of a group of workers; the bundled encoder at work, a snapshot now and then."""
+def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int, cores: Collection[int] = ()) -> Iterator[Row]:
+    """Freshness at a rate, of a group of workers on some `cores` (see `begin`); the bundled encoder at work, a snapshot now and
+    then."""
     events = played(rate * (WARM_S + seconds), rate)
     items = [sent for sent in events if sent.topic == "items"]
     warm = [sent for sent in events[len(items) :] if sent.due < rate * WARM_S]
@@ -83,8 +84,7 @@ def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int
     with flow(bootstrap, place, prefix, embedding_model="bundled") as river:
         group = [Process(f"w{n}", roles, river) for n, roles in enumerate(ROLES[:workers])]
         try:
-            for one in group:
-                one.start()
+            begin(group, cores)
             until(lambda: all(_shares(one, workers) for one in group), "all are at work", PATIENCE_S)
             ports = [one.port for one in group]
             publish(river, items, rate)
@@ -106,9 +106,24 @@ def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int
     yield (
         f"freshness at {rate:,} events/s, {_workers(workers)}, p50 / p99",
         f"{p50 * 1000:.0f} / {p99 * 1000:.0f} ms",
-        f"{share:.1%} of {count:,.0f} events within 100 ms; {len(rest) / seconds:,.0f} messages/s, CPU of a worker {cpu} of one "
-        f"of {os.cpu_count()} cores that Kafka shares",
+        f"{share:.1%} of {count:,.0f} events within 100 ms; {len(rest) / seconds:,.0f} messages/s, CPU of a worker {cpu} of a "
+        f"core; {where(cores)}",
     )
+
+
+def begin(group: Sequence[Process], cores: Collection[int]) -> None:
+    """Start the workers, on `cores` if there are any: then who starts them keeps to others, and Kafka with it."""
+    for one in group:
+        one.start()
+        if cores and one.process is not None:
+            os.sched_setaffinity(one.process.pid, cores)  # its threads are still to come
+
+
+def where(cores: Collection[int]) -> str:
+    """What a figure was measured on."""
+    if not cores:
+        return f"{len(os.sched_getaffinity(0))} cores, shared with Kafka and the publisher"
+    return f"cores of their own ({', '.join(map(str, sorted(cores)))}), Kafka and the publisher on others"
 
 
 def _cpu(new: Scrape, old: Scrape) -> float:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,7 +23,7 @@ from kafka import KafkaConsumer, TopicPartition
 from models.events import POPULAR, encode
 from streams import clock
 from streams.snapshots import directory as snapshots_of
-from tests.benchmarks.fresh import Sent, publish, reading, within
+from tests.benchmarks.fresh import Sent, begin, publish, reading, where, within
 from tests.benchmarks.model_cost import Row, stream
 from tests.chaos.storm import LISTS, Process
 from tests.streams.flow import Flow, flow, until
@@ -105,7 +105,7 @@ def sustained(bootstrap: str, directory: Path, rates: Sequence[int], seconds: in
     yield f"events/s with 99 % of lists within {FRESH_S * 1000:.0f} ms", f"{best}", f"{seconds} s each; " + ", ".join(tried)
 
 
-def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) -> Iterator[Row]:
+def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, cores: Collection[int] = ()) -> Iterator[Row]:
     """Clicks at a rate of which few would get a list of their own: how far apart the lists of one of those people are, who all
     click all the time, and how many events have theirs a second later. Whoever takes in the events has a process of its own, as
     in a shop of that size."""
@@ -114,8 +114,7 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) 
     with flow(bootstrap, directory, "rush.", snapshots="false") as river:
         door, worker = Process("door", "ingest", river), Process("worker", "recommend,attribute", river)
         try:
-            for one in (door, worker):
-                one.start()
+            begin((door, worker), cores)
             until(lambda: all(one.metric("freshet_ready") == 1.0 for one in (door, worker)), "both are at work", PATIENCE_S)
             river.send_all([("clicks", click) for click in known])  # the first events of a process find nothing in its caches
             until(lambda: _listed(worker) == len(known), "all lists are out", PATIENCE_S)
@@ -141,7 +140,7 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int) 
         f"{people}: from a list of somebody to the next, p50 / p99",
         f"{np.quantile(gaps_s, 0.5):.2f} / {np.quantile(gaps_s, 0.99):.2f} s",
         f"{len(clicks):,} clicks in {seconds} s, {lists / seconds:.0f} lists/s, the last {behind_s:.1f} s after the last click; "
-        f"CPU {spent[1] / seconds:.0%} of a core, {spent[0] / seconds:.0%} for ingest",
+        f"CPU {spent[1] / seconds:.0%} of a core, {spent[0] / seconds:.0%} for ingest; {where(cores)}",
     )
     yield f"{people}: events with their list within a second", f"{in_time:.1%}", "the same"
 
