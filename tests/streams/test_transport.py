@@ -131,8 +131,9 @@ def test_what_was_committed_is_not_delivered_again(app: Any, connection: Connect
 
     async def scenario() -> None:
         again = faust.App(
-            app.conf.id, broker=app.conf.broker, topic_disable_leader=True, topic_allow_declare=False, web_enabled=False
-        )
+            app.conf.id, broker=app.conf.broker, topic_disable_leader=True, topic_allow_declare=False, web_enabled=False,
+            datadir=str(tmp_path),
+        )  # fmt: skip
         transport.install(again)
         install(app)
         install(again)
