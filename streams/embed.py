@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -95,7 +96,11 @@ class Embedder:
 
         Raises `EncoderError`, `FingerprintMismatch` and other errors that waiting does not cure.
         """
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.encoder.load)
+        gc.disable()  # half a million objects come in, and next to none goes: to look through them again and again holds up lists
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self.encoder.load)
+        finally:
+            gc.enable()
         await self._patiently(self.store.ensure, self.encoder.dim, self.encoder.fingerprint)
 
     async def close(self) -> None:
