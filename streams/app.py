@@ -188,7 +188,8 @@ class Worker:
                 self.embedder = Embedder(text_encoder(self.settings), self.store, self._publish, MetricsObserver(self.metrics))
                 await self.embedder.start()
                 self._embedder_ready.set()
-            gc.freeze()  # a library of language models came in: looking through it would hold up lists for a third of a second
+            if self.language is not None or self.embedder is not None:
+                gc.freeze()  # their library is never garbage: looking through it would hold up lists for a third of a second
         except asyncio.CancelledError:
             raise
         except Exception as problem:  # mode would log it and go on without the part

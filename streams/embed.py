@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from models.events import ItemText, ItemVector, ReviewVector
+from streams.memory import no_collections
 from streams.text_authors import Voice, last, may_count
 from streams.text_encoder import TextEncoder, Vectors
 from streams.text_fold import KINDS, Changes, ItemChange, Line, Stored, fold, item_vector, names, review_point, settle
@@ -96,11 +96,8 @@ class Embedder:
 
         Raises `EncoderError`, `FingerprintMismatch` and other errors that waiting does not cure.
         """
-        gc.disable()  # half a million objects come in, and next to none goes: to look through them again and again holds up lists
-        try:
+        with no_collections():
             await asyncio.get_running_loop().run_in_executor(self._thread, self.encoder.load)
-        finally:
-            gc.enable()
         await self._patiently(self.store.ensure, self.encoder.dim, self.encoder.fingerprint)
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ from models.events import Recommended
 from models.text_ranking import ItemTexts, Ranker, reordered, scores
 from streams.breaker import Breaker
 from streams.language_ranker import LoadedRanker
+from streams.memory import no_collections
 from streams.metrics import RANKED
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ class LanguageStage:
 
     async def start(self) -> None:
         """Load the ranker. Raises `RankerError`."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._ranker.load)
+        with no_collections():
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._ranker.load)
 
     def close(self) -> None:
         """Take no more work; a call that is running ends by itself."""

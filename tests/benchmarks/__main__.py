@@ -82,7 +82,7 @@ def stages(bootstrap: str, directory: Path, events: int) -> Iterator[Row]:
 def _cores(names: str) -> frozenset[int]:
     """ArgumentTypeError where they are not there, or nothing would be left for the others."""
     here = os.sched_getaffinity(0)
-    wanted = frozenset(int(name) for name in names.split(","))
+    wanted = frozenset(int(name) if name.isdecimal() else -1 for name in names.split(","))
     if not wanted < here:
         raise argparse.ArgumentTypeError(f"{names}: name some of the cores {sorted(here)}, not all")
     return wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from itertools import islice
 from pathlib import Path
@@ -171,6 +172,25 @@ def test_encoding_leaves_the_loop_alone_and_takes_64_at_once() -> None:
         assert calls == [64, 64, 2]
         assert threads == {"encoder_0"}
         assert stage.seen.truncated_texts == 6
+
+    on_stage(play, encoder=Watched(DIM))
+
+
+def test_no_garbage_is_looked_for_while_the_model_is_loaded() -> None:
+    looked_for: list[bool] = []
+
+    class Watched(HashingEncoder):
+        def load(self) -> None:
+            looked_for.append(gc.isenabled())
+            super().load()
+
+    log = Log()
+    log.review("r0", "text")
+
+    async def play(stage: Stage) -> None:
+        await stage.feed(log.records)
+        assert looked_for == [False]
+        assert gc.isenabled()
 
     on_stage(play, encoder=Watched(DIM))
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import gc
 import platform
 import subprocess
 import sys
 
 import pytest
 
-from streams.memory import give_back_large
+from streams.memory import give_back_large, no_collections
 
 # glibc alone has what is asked for here; that elsewhere nothing happens is tested below, everywhere
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc: memory is given back in its own way")
@@ -45,3 +46,13 @@ def test_large_arrays_go_back_to_the_system() -> None:
 def test_where_it_cannot_be_arranged_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     assert not give_back_large()
+
+
+def test_garbage_is_looked_for_again_whatever_happened() -> None:
+    def fail() -> None:
+        assert not gc.isenabled()
+        raise OSError("no model")
+
+    with pytest.raises(OSError, match="no model"), no_collections():
+        fail()
+    assert gc.isenabled()
