@@ -113,7 +113,8 @@ class Worker:
             self._agent("recommend", self.recommend.handle, topic("interactions"), when_ready=self.replica.ready.wait)
             self._agent("attribute", attribute.handle, topic("impressions"))
         if "embed" in self.roles:
-            self._agent("embed", self._embed, topic("item-texts"), max_records=64, when_ready=self._embedder_ready.wait)
+            self._agent("embed", self._embed, topic("item-texts"), max_records=64, linger=self.settings.text_interval_s,
+                        when_ready=self._embedder_ready.wait)  # fmt: skip
 
     def _agent(
         self,
@@ -121,6 +122,7 @@ class Worker:
         handle: Callable[[list[Any]], Awaitable[None]],
         *topics: str,
         max_records: int | None = None,
+        linger: float = 0.0,
         when_ready: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         async def run(records: list[Any]) -> None:
@@ -132,6 +134,7 @@ class Worker:
             self.app,
             *topics,
             max_records=max_records or self.settings.batch_events,
+            linger=linger,
             when_ready=when_ready,
             observe=lambda records, seconds: sizes.observe(records),
         )(run)

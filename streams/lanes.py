@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections import defaultdict, deque
@@ -86,7 +87,8 @@ class LaneStats:
 class Lane:
     """The way of some topics' records to one handler: in offset order per partition, one batch of `max_records` at a time.
 
-    linger_s    wait so long before taking a batch: larger batches, less CPU, more latency
+    linger_s    from one batch to the next at least so long, unless enough for a full one waits: larger batches, less CPU; what
+                comes after a while of quiet does not wait
     when_ready  awaited before the first batch is taken. A handler that waits inside a batch would hold up every rebalance
                 meanwhile, one that waits here holds up nobody
     observe     called after each batch
@@ -109,6 +111,7 @@ class Lane:
         self.stats = LaneStats()
         self.first: dict[Any, int] = {}  # tp -> the first offset delivered since the last clear(), for the lag
         self.ready, self.idle = asyncio.Event(), asyncio.Event()
+        self._taken = -math.inf  # when the last batch was
         self.epoch = 0  # changes when partitions are taken away or sought: a batch of an older epoch is not acknowledged
         self._queue: deque[tuple[Any, Sequence[ConsumerRecord]]] = deque()
         self._queued_bytes: dict[Any, int] = defaultdict(int)
@@ -165,9 +168,14 @@ class Lane:
             if not self._queue:
                 self.ready.clear()
                 continue
-            if self.linger_s:
-                await asyncio.sleep(self.linger_s)
+            await self._linger()
             await self._one(flow())
+
+    async def _linger(self) -> None:
+        """Until the next batch may be taken."""
+        if self.linger_s and sum(len(records) for _, records in self._queue) < self.max_records:
+            await asyncio.sleep(self._taken + self.linger_s - time.monotonic())  # at once where that is in the past
+        self._taken = time.monotonic()
 
     async def _one(self, flow: Flow) -> None:
         epoch = self.epoch

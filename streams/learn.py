@@ -48,8 +48,9 @@ def decode_interaction(value: bytes | None) -> Interaction | None:
     return line
 
 
-LATE_MS: Final = 100
-"""Where the broker got an event longer ago than this, or one of those whose lists went out last, lists are late."""
+LATE_MS: Final = 50
+"""Where the broker got an event longer ago than this, or one of those whose lists went out last, lists are about to be late (what
+is wanted is 100 ms): what is not needed for the next lists gives way now, not when it is too late."""
 LATE_SHARE: Final = 0.1
 """Part of the budget for training that there is for late events: nearly all of the time goes to catching up, and what people want
 now is learned a little all the same. Of them the embedding does not learn earlier events again either."""

@@ -105,6 +105,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "bundled"
     embedding_device: Annotated[str, _doc("auto, cpu, cuda, cuda:1, mps")] = "auto"
     embedding_batch_size: Annotated[int, _doc("texts per forward pass", ge=1, le=1_024)] = 8
+    text_interval_s: Annotated[
+        float,
+        _doc("texts that come sooner after others are gathered: alone they cost twice the CPU of eight together", ge=0, le=60),
+    ] = 0.5
     embedding_threads: Annotated[int, _doc("CPU threads of the encoder", ge=1, le=256)] = 1
 
     # Qdrant

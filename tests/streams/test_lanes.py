@@ -214,6 +214,48 @@ def test_nothing_is_taken_before_the_lane_is_ready() -> None:
     asyncio.run(scenario())
 
 
+def test_what_comes_soon_after_a_batch_is_gathered() -> None:
+    async def scenario() -> None:
+        flow, batches = Flow(), []
+
+        async def handler(batch: list[ConsumerRecord]) -> None:
+            batches.append(places(batch))
+
+        lane = Lane(handler, linger_s=0.2)
+        task = asyncio.create_task(lane.run(lambda: flow))
+        for offset in range(3):
+            lane.put(flow, P0, records(P0, offset))
+            await asyncio.sleep(0.01)
+        await until(lambda: len(batches) == 2)
+        assert batches == [[(0, 0)], [(0, 1), (0, 2)]]
+        task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_neither_the_first_after_a_while_nor_enough_for_a_full_batch_is_kept_waiting() -> None:
+    async def scenario() -> None:
+        flow, batches = Flow(), []
+
+        async def handler(batch: list[ConsumerRecord]) -> None:
+            batches.append(places(batch))
+
+        lane = Lane(handler, linger_s=3600.0, max_records=2)
+        task = asyncio.create_task(lane.run(lambda: flow))
+        lane.put(flow, P0, records(P0, 0))
+        await until(lambda: batches == [[(0, 0)]])
+        lane.put(flow, P0, records(P0, 1, 2, 3, 4))
+        await until(lambda: batches[1:] == [[(0, 1), (0, 2)], [(0, 3), (0, 4)]])
+        lane.put(flow, P0, records(P0, 5))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(batches) == 3, "one alone waits for others"
+        assert lane.idle.is_set(), "and holds up no rebalance"
+        task.cancel()
+
+    asyncio.run(scenario())
+
+
 def test_a_handler_that_raises_ends_the_process_and_says_where() -> None:
     program = """
 import asyncio, logging, sys
