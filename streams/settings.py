@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -259,17 +259,36 @@ def _convert(kind: type[Any], values: dict[str, Any], prefix: str, problems: lis
     hints = get_type_hints(kind, include_extras=True)
     for name, value in values.items():
         try:
-            parsed = value
-            if isinstance(value, str) and "tuple" in str(hints[name]):
-                parsed = [part.strip() for part in value.split(",") if part.strip()]
+            parsed = _parsed(value, str(_type(hints[name]))) if isinstance(value, str) else value
             good[name] = msgspec.convert(parsed, hints[name], strict=False)
         except msgspec.ValidationError as problem:
-            problems.append(f"{prefix}{name.upper()}={_shown(name, value)}: {re.sub(r' - at .*', '', str(problem))}")
+            problems.append(f"{prefix}{name.upper()}={_shown(name, value)}: {_in_words(str(problem))}")
     try:
         return kind(**good)
     except ValueError as problem:  # a struct may refuse combinations in its __post_init__
         problems.append(f"{prefix}*: {problem}")
         return None
+
+
+def _type(hint: Any) -> Any:
+    """The type of a field without its bounds and its meaning."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _parsed(text: str, hint: str) -> str | list[str]:
+    """A value as people write it: lists with commas, numbers also as .5 and 5., where msgspec wants digits on both sides."""
+    if "float" in hint:
+        text = re.sub(r"(?<!\d)\.(?=\d)", "0.", re.sub(r"(?<=\d)\.(?!\d)", "", text.strip()))
+    return [part.strip() for part in text.split(",") if part.strip()] if "tuple" in hint else text
+
+
+_NEEDED: Final = {"float": "a number is needed", "int": "a whole number is needed", "bool": "true or false is needed"}
+
+
+def _in_words(problem: str) -> str:
+    """What msgspec says, without where in the struct; all it knows of a text is that it is one."""
+    wrong_type = re.match(r"Expected `(\w+)`, got `str`", problem)
+    return _NEEDED.get(wrong_type[1], problem) if wrong_type else re.sub(r" - at .*", "", problem)
 
 
 def _shown(name: str, value: object) -> str:

@@ -57,6 +57,35 @@ def test_model_settings_are_variables_too():
         Settings.load({"FRESHET_MODEL_NONSENSE": "1"})
 
 
+@pytest.mark.parametrize(("text", "number"), [(".5", 0.5), ("0.5", 0.5), ("1.", 1.0), (" .25 ", 0.25), ("1", 1.0), ("5e-1", 0.5)])
+def test_numbers_may_be_written_as_people_write_them(text, number):
+    assert Settings.load({"FRESHET_MODEL_ALPHA": text}).model.alpha == number
+    assert Settings.load({"FRESHET_COMMIT_INTERVAL_S": text}).commit_interval_s == number
+
+
+def test_lists_of_numbers_too():
+    assert Settings.load({"FRESHET_MODEL_HALF_LIVES_HOURS": ".5, 12,24."}).model.half_lives_hours == (0.5, 12.0, 24.0)
+    assert Settings.load({"FRESHET_STATE_DIR": ".5"}).state_dir == ".5", "a text is left as it is"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("FRESHET_MODEL_ALPHA", "much", "FRESHET_MODEL_ALPHA='much': a number is needed"),
+        ("FRESHET_MODEL_ALPHA", ".", "FRESHET_MODEL_ALPHA='.': a number is needed"),
+        ("FRESHET_PARTITIONS", "4.5", "FRESHET_PARTITIONS='4.5': a whole number is needed"),
+        ("FRESHET_SNAPSHOTS", "maybe", "FRESHET_SNAPSHOTS='maybe': true or false is needed"),
+        ("FRESHET_MODEL_HALF_LIVES_HOURS", "12,long", "a number is needed"),
+        ("FRESHET_PARTITIONS", "0", "FRESHET_PARTITIONS='0': Expected `int` >= 1"),
+    ],
+)
+def test_what_does_not_parse_is_said_in_words(variable, text, said):
+    with pytest.raises(SettingsError) as problem:
+        Settings.load({variable: text})
+    assert said in str(problem.value)
+    assert "got `str`" not in str(problem.value)
+
+
 def test_roles():
     assert parse_roles(None) == ROLES
     assert parse_roles("attribute,recommend,ingest") == ("ingest", "recommend", "attribute")
