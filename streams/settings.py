@@ -278,7 +278,9 @@ def _type(hint: Any) -> Any:
 def _parsed(text: str, hint: str) -> str | list[str]:
     """A value as people write it: lists with commas, numbers also as .5 and 5., where msgspec wants digits on both sides."""
     if "float" in hint:
-        text = re.sub(r"(?<!\d)\.(?=\d)", "0.", re.sub(r"(?<=\d)\.(?!\d)", "", text.strip()))
+        text = re.sub(r"(?<!\d)\.(?=\d)", "0.", re.sub(r"(?<=\d)\.(?!\d)", "", text))
+    if "float" in hint or "int" in hint:
+        text = text.strip()
     return [part.strip() for part in text.split(",") if part.strip()] if "tuple" in hint else text
 
 
@@ -287,8 +289,9 @@ _NEEDED: Final = {"float": "a number is needed", "int": "a whole number is neede
 
 def _in_words(problem: str) -> str:
     """What msgspec says, without where in the struct; all it knows of a text is that it is one."""
-    wrong_type = re.match(r"Expected `(\w+)`, got `str`", problem)
-    return _NEEDED.get(wrong_type[1], problem) if wrong_type else re.sub(r" - at .*", "", problem)
+    problem = re.sub(r" - at .*", "", problem)
+    wrong_type = re.fullmatch(r"Expected `(\w+)`, got `str`", problem)
+    return _NEEDED.get(wrong_type[1], problem) if wrong_type else problem
 
 
 def _shown(name: str, value: object) -> str:

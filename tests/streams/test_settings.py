@@ -63,6 +63,10 @@ def test_numbers_may_be_written_as_people_write_them(text, number):
     assert Settings.load({"FRESHET_COMMIT_INTERVAL_S": text}).commit_interval_s == number
 
 
+def test_whole_numbers_may_have_spaces_round_them():
+    assert Settings.load({"FRESHET_PARTITIONS": " 8 "}).partitions == 8
+
+
 def test_lists_of_numbers_too():
     assert Settings.load({"FRESHET_MODEL_HALF_LIVES_HOURS": ".5, 12,24."}).model.half_lives_hours == (0.5, 12.0, 24.0)
     assert Settings.load({"FRESHET_STATE_DIR": ".5"}).state_dir == ".5", "a text is left as it is"
