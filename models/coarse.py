@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from models.dot import dot
 from models.kept import Kept
 from models.kernel import kernel, loose_kernel
 from models.rows import Array, grown
@@ -47,14 +48,6 @@ def _length(v: Array, scale: np.float32, mean: Array) -> float:
 
 
 @kernel
-def _product(v: Array, turned: Array) -> int:
-    total = np.int32(0)
-    for d in range(len(turned)):
-        total = np.int32(total + np.int32(v[d]) * np.int32(turned[d]))
-    return int(total)
-
-
-@kernel
 def _turn(direction: Array, turned: Array) -> float:
     """A direction as whole numbers into `turned`; what 1 of them stands for, 0 where there is no direction."""
     most = 0.0
@@ -84,7 +77,7 @@ def _along(
         if lengths[row] < 0.0:
             lengths[row] = _length(numbers[row], np.float32(scales[row]), mean) if scales[row] > 0.0 else 0.0
         if lengths[row] > 0.0:
-            out[x] = step * (scales[row] * _product(numbers[row], turned) - common) / lengths[row]
+            out[x] = step * (scales[row] * dot(numbers, row, turned) - common) / lengths[row]
 
 
 class Coarse(Kept):

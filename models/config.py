@@ -100,6 +100,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_scan: Annotated[int, _doc("items, the last taken, among which the embedding looks", ge=16, le=1_000_000)] = 8192
     embedding_context: Annotated[int, _doc("embedding: context of so many of the user's newest items", ge=1, le=4096)] = 20
     embedding_decay: Annotated[float, _doc("embedding: weight of an item over that of the next newer one", gt=0, le=1)] = 0.85
+    embedding_last_decay: Annotated[float, _doc("embedding_last: the same, of a shorter memory", gt=0, le=1)] = 0.4
     embedding_negatives: Annotated[int, _doc("embedding: other items each step compares with", ge=1, le=1024)] = 16
     embedding_replays: Annotated[int, _doc("embedding: steps on earlier events with each new one", ge=0, le=1024)] = 20
     embedding_rate: Annotated[float, _doc("embedding: length of a step on a new event", gt=0, le=10)] = 0.05
@@ -166,7 +167,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cap: Annotated[tuple[str, ...], _doc("rules: most items of a category in a list: NAME=2; *=3: of each other one")] = ()
 
     # explanations
-    reasons_per_item: Annotated[int, _doc("reasons named per item; the rest of its score is one more", ge=1, le=64)] = 5
+    reasons_per_item: Annotated[int, _doc("reasons named per item; the rest of its score is one more", ge=1, le=64)] = 3
     reasons_per_source: Annotated[int, _doc("pieces of evidence named per source and item", ge=1, le=16)] = 2
 
     # ratings

@@ -29,7 +29,7 @@ def explained(
     sources: list[Source],
     query: Query,
     history: History,
-    most: int = 5,
+    most: int,
 ) -> list[Recommended]:
     """The list: `items` (n,) the best first, with their `shares` (S, n).
 

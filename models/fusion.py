@@ -121,8 +121,8 @@ class Fusion(Protocol):
 class ReciprocalRank(Kept):
     """Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009): score = sum over sources of weight / (k + rank).
 
-    Sources of one family that see the same thing at several time scales vote together: each family's weights sum to the number of
-    its kinds, not of its instances.
+    Sources of one family that see the same thing at several time scales vote together, and so do echoes (`Source.echo_of`): each
+    family's weights sum to the number of its kinds, not of its instances.
     """
 
     complete = False
@@ -131,7 +131,7 @@ class ReciprocalRank(Kept):
 
     def __init__(self, config: Config, sources: list[Source]) -> None:
         self.k = config.rrf_k
-        kinds = [type(source) for source in sources]
+        kinds = [source.echo_of or type(source).name for source in sources]
         self.weights: npt.NDArray[np.float64] = np.array([1.0 / kinds.count(kind) for kind in kinds])
         self._shares: npt.NDArray[np.float64] = np.zeros((len(sources), 0))
 

@@ -7,8 +7,8 @@ log(1 + time since it was last taken), both times counted in positive events.
 
 *Model.* Two learners give a candidate s = f . (w_shared + sum of w_c over contexts c of the request), p = softmax(s) over the
 candidates: listwise (ListNet with one relevant item, Cao et al. 2007). `models.contexts` says what contexts are. Both start as a
-sum of scores and reciprocal ranks of all sources alike, and every positive event whose item was a candidate is one step of each,
-on its own g = d log p(taken) / dw, tested before it is learned.
+sum of scores and reciprocal ranks of all sources alike, without those that are echoes of others (`Source.echo_of`), and every
+positive event whose item was a candidate is one step of each, on its own g = d log p(taken) / dw, tested before it is learned.
 
 The quick one knows all contexts:
 
@@ -61,11 +61,11 @@ _JUDGED: Final = 10
 """Places of a list that count for the gain."""
 
 
-def _first(rows: int, width: int) -> npt.NDArray[np.float64]:
-    """Weights before the first event: each source's score and reciprocal rank alike."""
-    weights: npt.NDArray[np.float64] = np.zeros((rows, width))
-    weights[SHARED, 0 : width - OWN - PERSONAL : PER_SOURCE] = 0.5
-    weights[SHARED, 1 : width - OWN - PERSONAL : PER_SOURCE] = 1.0
+def _first(rows: int, speaks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Weights before the first event: the score and the reciprocal rank of each source that `speaks` (S,) alike."""
+    weights: npt.NDArray[np.float64] = np.zeros((rows, PER_SOURCE * len(speaks) + OWN + PERSONAL))
+    weights[SHARED, 0 : PER_SOURCE * len(speaks) : PER_SOURCE] = 0.5 * speaks
+    weights[SHARED, 1 : PER_SOURCE * len(speaks) : PER_SOURCE] = 1.0 * speaks
     return weights
 
 
@@ -75,16 +75,17 @@ class Side(Kept):
     kept = ("weights", "squares", "matrix", "inverse", "steady", "steady_squares", "steps", "gains", "tested")
     shared = True
 
-    def __init__(self, config: Config, sources: int, rows: int) -> None:
+    def __init__(self, config: Config, speaks: npt.NDArray[np.bool_], rows: int) -> None:
+        sources = len(speaks)
         width = PER_SOURCE * sources + OWN + PERSONAL
         self.config = config
-        self.weights = _first(rows, width)
+        self.weights = _first(rows, speaks)
         """Of the quick learner."""
         self.squares: npt.NDArray[np.float64] = np.full((rows, width), _FIRST_SQUARES)
         self.matrix: npt.NDArray[np.float64] = config.fusion_prior * np.eye(width)
         """A of the module, (4 S + 7, 4 S + 7)."""
         self.inverse: npt.NDArray[np.float64] = np.eye(width) / config.fusion_prior
-        self.steady = _first(HISTORY + HISTORIES, width)
+        self.steady = _first(HISTORY + HISTORIES, speaks)
         """Weights of the steady learner: the first rows alone."""
         self.steady_squares: npt.NDArray[np.float64] = np.full(self.steady.shape, _FIRST_STEADY)
         self.steps = 0
@@ -151,7 +152,8 @@ class Learned(Kept):
         self.contexts = Contexts(config.context_values)
         self.waiting: dict[str, int] = {}
         """Values of requests that one user alone has brought, and which (see `Contexts.meet`): of this process, not shared."""
-        self.new, self.again = (Side(config, len(sources), self.contexts.count) for _ in range(2))
+        speaks = np.array([not source.echo_of for source in sources])
+        self.new, self.again = (Side(config, speaks, self.contexts.count) for _ in range(2))
         self.trust_new, self.trust_again = (Personal(config.personal_users, PER_SOURCE * len(sources)) for _ in range(2))
         self.clock = 0
         """Positive events so far."""

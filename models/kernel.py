@@ -98,7 +98,9 @@ def _stamp() -> str:
     digest, here = hashlib.sha256(), Path(__file__)
     for path in sorted(here.parent.rglob("*.py")):
         source = path.read_bytes()
-        if path == here or any(b"\n@" + name in source for name in (b"kernel", b"inlined", b"loose_kernel", b"allocating_")):
+        if path == here or any(
+            b"\n@" + name in source for name in (b"kernel", b"inlined", b"intrinsic", b"loose_kernel", b"allocating_")
+        ):
             digest.update(source)
     return digest.hexdigest()
 

@@ -31,7 +31,7 @@ __all__ = ["FORMAT", "Damaged", "Meta", "Misfit", "checksum", "fingerprint", "fr
 
 FORMAT: Final = 1
 """Of the bytes. A snapshot of another format cannot be read."""
-FOLD: Final = 3
+FOLD: Final = 4
 """Raise it with every change by which the same log gives another state (or the same state other names): older snapshots then do
 not fit, and the log is folded again."""
 _MAGIC: Final = b"FRESHET\n"
@@ -45,9 +45,9 @@ _ASKED: Final = frozenset(
         "candidates", "repeats", "returning", "repeats_decay", "item_cf_items", "item_cf_decay", "user_cf_items",
         "user_cf_decay", "user_cf_neighbours", "user_cf_neighbour_items", "text_items", "text_decay", "text_scan",
         "content_items", "content_decay", "rated_items", "rated_decay", "rated_neighbours", "rated_shrink", "sequence_items",
-        "sequence_decay", "proximity_share", "newcomer_events", "newcomer_price", "rrf_k", "alpha", "beta", "gamma", "diversity",
-        "diversity_by", "calibration", "calibration_items", "rerank_candidates", "rerank_price", "pin", "block", "boost", "cap",
-        "reasons_per_item", "reasons_per_source", "item_shrink", "user_shrink",
+        "sequence_decay", "embedding_last_decay", "proximity_share", "newcomer_events", "newcomer_price", "rrf_k", "alpha",
+        "beta", "gamma", "diversity", "diversity_by", "calibration", "calibration_items", "rerank_candidates", "rerank_price",
+        "pin", "block", "boost", "cap", "reasons_per_item", "reasons_per_source", "item_shrink", "user_shrink",
     }
 )  # fmt: skip
 """Parameters that matter when a list is asked for and change no state: a snapshot fits whatever they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -83,20 +84,20 @@ def _split(assignment: str, option: str) -> tuple[str, str]:
 
 def ablation(config: Config, *, instances: bool = True) -> list[Variant]:
     """The model as it is, and without each of its sources; where one has several instances, without all of them together and,
-    with `instances`, without each."""
+    with `instances`, without each. `all X` goes without X and all that is X's, or reads what X has learned."""
     sources = Recommender(config).sources
     kinds = [type(source).name for source in sources]
     several = [name for name in dict.fromkeys(kinds) if kinds.count(name) > 1]
     if len(sources) == 1:
         raise SettingsError(f"--ablate: {sources[0].name} is the only source in use")
-    if len(set(kinds)) == 1:
-        several = []  # without the whole kind nothing would be left
     one_by_one = [source.name for source in sources if instances or type(source).name not in several]
-    left_out = {f"all {name}": name for name in several} | {name: name for name in one_by_one}
-    return [
-        Variant("everything", config),
-        *(Variant(name, msgspec.structs.replace(config, without=(*config.without, gone))) for name, gone in left_out.items()),
-    ]
+    variants = [Variant("everything", config)]
+    for name in (*several, *one_by_one):
+        without = msgspec.structs.replace(config, without=(*config.without, name))
+        with suppress(ConfigError):  # nothing would be left
+            gone = len(sources) - len(Recommender(without).sources)
+            variants.append(Variant(f"all {name}" if gone > 1 else name, without))
+    return variants
 
 
 # ------------------------------------------------------------------------------------------------ what came of them

@@ -44,7 +44,8 @@ COLD: Final = f"""
     """
 ADDS: Final = f"""
     The hit rate of the fused list less that of the same model without the source, paired by list. What others can say as well
-    adds little, however good it is alone. **Bold**: at least {CLEAR:.0f} standard errors. –: it never had anything to list there.
+    adds little, however good it is alone. `all X`: without X and everything that is its own or reads what it has learned.
+    **Bold**: at least {CLEAR:.0f} standard errors. –: it never had anything to list there.
     """
 ALONE: Final = """
     Hit rates. Plain ItemCF is no source but a yardstick: the cosine of sets of people, summed over everything the user has.

@@ -186,6 +186,9 @@ class Source(Follower, Kept, ABC):
     """Whether it looks at `State.together`, which counts for nobody else."""
     optional: ClassVar[bool] = False
     """Whether it is only in use where the configuration names it."""
+    echo_of: ClassVar[str] = ""
+    """Name of a source that says much the same. Reciprocal ranks give both together one vote, and the learned fusion learns from
+    nothing what this one is worth beside the other."""
 
     def __init__(self, state: State) -> None:
         self.state = state

@@ -1,5 +1,8 @@
 """Embedding: what comes next, given a weighted mean of what came before.
 
+Vectors are learned once and asked twice, with a longer and a shorter memory: `embedding` as they are trained, `embedding_last`
+with hardly more than the last item in its context, for what somebody is after changes faster than who they are.
+
 Two vectors per item, learned online by sampled softmax: score(i) = bias_i + context . out_i, context = mean of the input
 vectors of the newest items, each weighing a fixed part of the next newer one (FISM, Kabbur, Ning & Karypis 2013, as context of
 Rendle, Freudenthaler & Schmidt-Thieme's FPMC 2010). Each positive event is one step; steps on random places of the profiles of
@@ -11,7 +14,9 @@ user who is forgotten leaves the replays; what their events have moved in the ve
 
 find() looks at the `embedding_scan` items taken most recently; score() knows all. Output vectors of those stand here a second
 time, as bytes and side by side: in a large catalogue walking through thousands of rows all over the memory would take a large
-part of a list's time. Bytes choose three times as many as are wanted, and those are compared by their vectors.
+part of a list's time. Bytes choose three times as many as are wanted, and those are compared by their vectors. The shorter memory
+looks among the same ones: it puts them in another order, and what the last item alone leads to, others find as well (`sequence`,
+`neighbours_session`).
 """
 
 from __future__ import annotations
@@ -53,14 +58,34 @@ def _allowed_above(low: float, values: Array, ids: Array, open_items: Array, see
 
 
 @allocating_kernel
+def _chosen(
+    out: Array, bias: Array, context: Array, ids: Array, keys: Array, k: int, items: Array, scores: Array
+) -> tuple[int, float]:  # fmt: skip
+    """The best `k` of `ids` by their vectors, with their scores; how many, and the affinity of the best."""
+    affinity = np.empty(len(ids), np.float32)
+    kernels.affinities(out, bias, context, ids, affinity)
+    values = np.empty(len(ids))
+    for x in range(len(ids)):
+        values[x] = affinity[x]
+    count = choose(values, ids, keys, k, items, scores)
+    if count == 0:
+        return 0, 0.0
+    top = scores[0]
+    for x in range(count):
+        scores[x] = np.exp(max(scores[x] - top, -_SPREAD))
+    return count, top
+
+
+@allocating_kernel
 def _find(
     into: Array, out: Array, bias: Array, alive: Array, profile: Array, context_items: int, decay: float, recent: Array,
     stale: Array, coarse: Array, scales: Array, owner: Array, context: Array, open_items: Array, seen: Array, stamp: int,
-    keys: Array, k: int, items: Array, scores: Array,
-) -> tuple[int, float]:  # fmt: skip
-    """Candidates among `recent`; how many, and the affinity of the best. `context` becomes that of the profile."""
+    keys: Array, k: int, ids: Array, items: Array, scores: Array,
+) -> tuple[int, int, float]:  # fmt: skip
+    """Candidates among `recent`: how many are compared by their vectors (into `ids`, as long as `recent`), how many are chosen
+    of those, and the affinity of the best. `context` becomes that of the profile; -1 chosen: it has none."""
     if kernels.context_of(into, profile, len(profile), context_items, decay, alive, context) == 0.0:
-        return -1, 0.0
+        return 0, -1, 0.0
     kernels.follow(out, bias, recent, stale, coarse, scales, owner)
     n = len(recent)
     about = np.empty(n)
@@ -68,22 +93,22 @@ def _find(
     low = -np.inf
     if n > 2 * _WIDER * k:
         low, _ = threshold(about, _WIDER * k, _WIDER * k + k)
-    ids = np.empty(n, np.int32)
     m = _allowed_above(low, about, recent, open_items, seen, stamp, ids)
     if m < k and low > -np.inf:
         m = _allowed_above(-np.inf, about, recent, open_items, seen, stamp, ids)
-    affinity = np.empty(m, np.float32)
-    kernels.affinities(out, bias, context, ids[:m], affinity)
-    values = np.empty(m)
-    for x in range(m):
-        values[x] = affinity[x]
-    count = choose(values, ids[:m], keys, k, items, scores)
-    if count == 0:
-        return 0, 0.0
-    top = scores[0]
-    for x in range(count):
-        scores[x] = np.exp(max(scores[x] - top, -_SPREAD))
-    return count, top
+    count, top = _chosen(out, bias, context, ids[:m], keys, k, items, scores)
+    return m, count, top
+
+
+@allocating_kernel
+def _find_among(
+    into: Array, out: Array, bias: Array, alive: Array, profile: Array, context_items: int, decay: float, context: Array,
+    keys: Array, k: int, ids: Array, items: Array, scores: Array,
+) -> tuple[int, float]:  # fmt: skip
+    """As `_find`, of given items."""
+    if kernels.context_of(into, profile, len(profile), context_items, decay, alive, context) == 0.0:
+        return -1, 0.0
+    return _chosen(out, bias, context, ids, keys, k, items, scores)
 
 
 @allocating_kernel
@@ -109,8 +134,15 @@ class Embedding(Source):
     name = "embedding"
     family = Family.COLLABORATIVE
     kept = ("into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_past", "_counters")
-    scratch = ("_scratch", "_context", "_top", "_known", "_settings", "_stale", "_coarse", "_scales", "_owner")
+    scratch = (
+        "_scratch", "_context", "_top", "_known", "_settings", "_stale", "_coarse", "_scales", "_owner", "_near", "_stamp",
+    )  # fmt: skip
     gradient = True
+
+    @classmethod
+    def build(cls, state: State) -> list[Source]:
+        longer = cls(state)
+        return [longer, EmbeddingLast(state, longer)]
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -141,6 +173,9 @@ class Embedding(Source):
         )  # fmt: skip
         self._context: npt.NDArray[np.float32] = np.zeros(dim, np.float32)
         self._known, self._top = False, 0.0
+        self._near: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self._stamp = -1
+        """What is near the context of the query with this stamp, see `near`."""
 
     def ensure(self, users: int, items: int) -> None:
         items = min(items, self.bound)
@@ -176,13 +211,22 @@ class Embedding(Source):
     # -------------------------------------------------------------------------------------------- asking
     def find(self, query: Query, found: Found) -> int:
         config = self.config
-        count, self._top = _find(
+        recent = self._recent[: self._counters.item(kernels.RECENT)]
+        near = np.empty(len(recent), np.int32)
+        compared, count, self._top = _find(
             self.into, self.out, self.bias, self.alive, query.profile, config.embedding_context, config.embedding_decay,
-            self._recent[: self._counters.item(kernels.RECENT)], self._stale, self._coarse, self._scales, self._owner,
-            self._context, query.open, query.seen, query.stamp, self.history.items.keys, query.k, found.items, found.scores,
+            recent, self._stale, self._coarse, self._scales, self._owner, self._context, query.open, query.seen, query.stamp,
+            self.history.items.keys, query.k, near, found.items, found.scores,
         )  # fmt: skip
+        self._near, self._stamp = near[:compared], query.stamp
         self._known = count >= 0
         return max(count, 0)
+
+    def near(self, query: Query) -> npt.NDArray[np.int32]:
+        """What `find` compares by vectors: at least `query.k` items, where there are so many. In no order."""
+        if query.stamp != self._stamp:
+            self.find(query, Found(np.empty(query.k, np.int32), np.empty(query.k)))
+        return self._near
 
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         if self._known:
@@ -191,12 +235,13 @@ class Embedding(Source):
             out[:] = 0.0
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        return self.pulls(query, items, self.config.embedding_decay)
+
+    def pulls(self, query: Query, items: npt.NDArray[np.int32], decay: float) -> Grounds:
         """The items of the context that pull hardest towards each item, by their part of context . out_i."""
-        config = self.config
         fraction, because = self.pieces(len(items))
         kernels.pulls(
-            self.into, self.out, self.alive, query.profile, config.embedding_context, config.embedding_decay, items,
-            fraction, because,
+            self.into, self.out, self.alive, query.profile, self.config.embedding_context, decay, items, fraction, because
         )  # fmt: skip
         return Grounds("leads_to", fraction, item=because)
 
@@ -204,3 +249,37 @@ class Embedding(Source):
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {"embedded_items": (int(self.alive.sum()), self.bound)}
+
+
+class EmbeddingLast(Source):
+    """The shorter memory: the vectors of another source, which learns and holds all there is. Costs no learning."""
+
+    name = "embedding_last"
+    family = Family.COLLABORATIVE
+    echo_of = Embedding.name
+    scratch = ("longer", "_context", "_top", "_known")
+
+    def __init__(self, state: State, longer: Embedding) -> None:
+        super().__init__(state)
+        self.longer = longer
+        self._context: npt.NDArray[np.float32] = np.zeros(self.config.embedding_dim, np.float32)
+        self._known, self._top = False, 0.0
+
+    def find(self, query: Query, found: Found) -> int:
+        config, longer = self.config, self.longer
+        near = longer.near(query)
+        count, self._top = _find_among(
+            longer.into, longer.out, longer.bias, longer.alive, query.profile, config.embedding_context,
+            config.embedding_last_decay, self._context, self.history.items.keys, query.k, near, found.items, found.scores,
+        )  # fmt: skip
+        self._known = count >= 0
+        return max(count, 0)
+
+    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
+        if self._known:
+            _score(self.longer.out, self.longer.bias, self.longer.alive, self._context, self._top, items, out)
+        else:
+            out[:] = 0.0
+
+    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+        return self.longer.pulls(query, items, self.config.embedding_last_decay)

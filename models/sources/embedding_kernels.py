@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from models.dot import dot
 from models.kernel import allocating_kernel, allocating_loose_kernel, kernel, loose_kernel
 from models.rows import Array
 from models.sources.choosing import blank
@@ -197,8 +198,7 @@ def follow(out: Array, bias: Array, recent: Array, stale: Array, coarse: Array, 
 
 @allocating_kernel
 def along(coarse: Array, scales: Array, context: Array, result: Array) -> None:
-    """As `affinities`, about: of the vectors that `follow` has made, with a context of 16 bits. Whole numbers, two of which a
-    processor multiplies in the time of one."""
+    """As `affinities`, about: of the vectors that `follow` has made, with a context of 16 bits."""
     most = np.float32(1e-30)
     for a in range(len(context)):
         most = max(most, abs(context[a]))
@@ -207,12 +207,11 @@ def along(coarse: Array, scales: Array, context: Array, result: Array) -> None:
     for a in range(len(context)):
         direction[a] = np.int16(np.rint(context[a] * (wide / most)))
     scale = most / wide
+    totals = np.empty(len(coarse), np.int32)
     for x in range(len(coarse)):
-        v = coarse[x]
-        total = np.int32(0)
-        for a in range(len(direction)):
-            total = np.int32(total + np.int32(v[a]) * np.int32(direction[a]))
-        result[x] = np.float64(scales[x, 1]) + np.float64(scale * scales[x, 0]) * total
+        totals[x] = dot(coarse, x, direction)
+    for x in range(len(coarse)):
+        result[x] = np.float64(scales[x, 1]) + np.float64(scale * scales[x, 0]) * totals[x]
 
 
 @loose_kernel

@@ -14,6 +14,8 @@ from models.sources.base import Found, Grounds, Query, Source, whole
 class Fixed(Source):
     """Finds what it was told to."""
 
+    name = "fixed"
+
     def __init__(self, state: object, scores: dict[int, float]) -> None:
         super().__init__(state)  # type: ignore[arg-type]
         self.scores = scores
@@ -46,6 +48,8 @@ def fixed(*scores: dict[int, float]) -> list[Source]:
     class Another(Fixed):
         """Another kind: two of one kind would share a vote."""
 
+        name = "another"
+
     model = Recommender(Config(sources=("item_cf",)))
     return [kind(model.sources[0].state, s) for kind, s in zip((Fixed, Another), scores, strict=True)]
 
@@ -68,6 +72,18 @@ def test_reciprocal_rank_by_hand() -> None:
     shares = ReciprocalRank(Config(rrf_k=60), sources).shares(union, query)
     assert union.items.tolist() == [1, 2, 4]
     assert np.allclose(shares, [[1 / 61, 1 / 62, 0], [0, 1 / 61, 1 / 62]])
+
+
+def test_an_echo_shares_the_vote_of_what_it_echoes() -> None:
+    class Echo(Fixed):
+        name, echo_of = "echo", Fixed.name
+
+    told, another = fixed({1: 3.0, 2: 2.0}, {2: 9.0, 4: 8.0})
+    sources = [told, another, Echo(told.state, {2: 5.0})]
+    union, query = union_of(sources, 5, complete=False)
+    shares = ReciprocalRank(Config(rrf_k=60), sources).shares(union, query)
+    assert union.items.tolist() == [1, 2, 4]
+    assert np.allclose(shares, [[1 / 122, 1 / 124, 0], [0, 1 / 61, 1 / 62], [0, 1 / 122, 0]])
 
 
 def test_weighted_by_hand() -> None:

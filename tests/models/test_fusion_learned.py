@@ -124,9 +124,9 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return e / e.sum()
 
 
-def asked(rng: random.Random, sources: list[Told], fusion: Learned) -> tuple[Union, Query]:
-    """A request at some time by somebody, and what the sources find for it."""
-    for source in sources:
+def asked(rng: random.Random, sources: list[Told], fusion: Learned, *, told: bool = False) -> tuple[Union, Query]:
+    """A request at some time by somebody, and what the sources find for it: anything, or what they have been `told`."""
+    for source in () if told else sources:
         source.scores = {i: rng.random() ** 3 for i in rng.sample(range(ITEMS), rng.randint(0, 6))}
     query = Query(
         user=rng.randrange(-1, 5), profile=np.zeros(rng.choice([0, 3, 9, 40])), now_ms=0, k=8, open_items=np.ones(ITEMS),
@@ -194,6 +194,31 @@ def test_it_starts_as_scores_and_reciprocal_ranks_of_all_alike() -> None:
     weights = fusion.new.together(fusion.contexts.rows(query))
     assert weights.tolist() == [0.5, 1.0, 0.0, 0.0] * 2 + [0.0] * 7
     assert union.n
+
+
+def test_an_echo_starts_from_nothing_and_is_learned() -> None:
+    """What is taken is what the echo names first and the other source last."""
+
+    class Echo(Told):
+        name, echo_of = "echo", Told.name
+
+    sources = [Told(), Echo()]
+    fusion = Learned(Config(), [*sources])
+    fusion.ensure(ITEMS)
+    rng = random.Random(0)
+    for turn in range(200):
+        best, last = rng.sample(range(ITEMS), 2)
+        sources[0].scores, sources[1].scores = {last: 4.0, best: 2.0}, {best: 4.0, last: 2.0}
+        union, query = asked(rng, sources, fusion, told=True)
+        shares = fusion.shares(union, query).copy()
+        assert shares.sum() == pytest.approx(1.0)
+        if turn == 0:
+            assert not shares[1].any()
+            assert fusion.new.together(fusion.contexts.rows(query)).tolist() == [0.5, 1.0, *[0.0] * 13]
+        fusion.learn(union, query, best)
+        fusion.note(best)
+    assert union.items[shares.sum(axis=0).argmax()] == best
+    assert shares[1].any()
 
 
 def test_where_it_is_worse_than_a_source_that_source_ranks_alone() -> None:

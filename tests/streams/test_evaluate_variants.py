@@ -54,7 +54,11 @@ def test_ablation_leaves_out_each_source_and_each_kind_of_several() -> None:
     assert found["all neighbours"] == ("neighbours",)
     assert found["neighbours_close"] == ("neighbours_close",)
     assert found["all trending"] == ("trending",)
-    assert {"item_cf", "trending_1h", "trending_2h", "text"} <= set(found)
+    assert found["all embedding"] == ("embedding",)
+    assert found["embedding_last"] == ("embedding_last",)
+    assert found["all sequence"] == ("sequence",)
+    assert not {"embedding", "sequence"} & set(found), "what reads from them would go as well"
+    assert {"item_cf", "trending_1h", "trending_2h", "text", "proximity"} <= set(found)
     whole = {source.name for source in Recommender().sources}
     names = {source.name for source in Recommender(Config(without=("neighbours_close", "trending"))).sources}
     assert whole - names == {"neighbours_close", "trending_12h", "trending_72h", "trending_720h"}
@@ -63,6 +67,7 @@ def test_ablation_leaves_out_each_source_and_each_kind_of_several() -> None:
 def test_an_only_kind_is_not_left_out_as_a_whole() -> None:
     found = ablation(Config(sources=("neighbours",)))
     assert [variant.name for variant in found][1:] == ["neighbours_close", "neighbours_session"]
+    assert [variant.name for variant in ablation(Config(sources=("embedding",)))][1:] == ["embedding_last"]
 
 
 def test_the_environment_comes_before_the_command_line() -> None:

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from models import Click, Config, Recommender
+from models.sources.base import Found
 from models.sources.embedding import Embedding
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
 from tests.models.snapshots_of import read, written
-from tests.models.state import scores
+from tests.models.state import ask, full_state, scores
 from tests.models.streams_of import shop
 
 
@@ -19,6 +20,24 @@ class TestEmbedding(SourceContract):
 
     def expected(self, naive: Naive, source: str, user: str) -> None:
         return None
+
+
+class TestEmbeddingLast(TestEmbedding):
+    sources = ("embedding_last",)
+
+    def test_checkerboard(self) -> None:
+        """Not by what somebody is like, but by what they took last: all take a_k and then b_k, some have taken all the a."""
+        model = self.model()
+        for k in range(600):
+            item = f"{'ab'[k % 2]}{k // 2 % 5}"
+            model.learn(Click(event_id=f"e{k}", user_id=f"u{k // 2}", item_id=item, timestamp_ms=k + 1))
+        for k in range(5):
+            for turn in range(5):
+                item = f"a{(k + 1 + turn) % 5}"
+                model.learn(Click(event_id=f"x{k}{turn}", user_id=f"v{k}", item_id=item, timestamp_ms=1000 + turn))
+            shorter, longer = (scores(model, name, f"v{k}") for name in ("embedding_last", "embedding"))
+            assert next(iter(shorter)) == f"b{k}"
+            assert sorted(shorter.values())[-2] < sorted(longer.values())[-2], "and more so than the longer memory says"
 
 
 def source(model: Recommender) -> Embedding:
@@ -31,17 +50,18 @@ def model(**parameters: object) -> Recommender:
     return Recommender(Config(sources=("embedding",), fusion="rrf", factors=0, **parameters))  # type: ignore[arg-type]
 
 
-def test_scores_are_the_softmax_of_context_and_item() -> None:
+@pytest.mark.parametrize(("name", "decay"), [("embedding", 0.5), ("embedding_last", 0.2)])
+def test_scores_are_the_softmax_of_context_and_item(name: str, decay: float) -> None:
     """Against the formula in numpy: context = mean of inputs weighted by decay^age; exp(bias + context . out), best = 1."""
-    tested = model(embedding_decay=0.5, embedding_context=3)
+    tested = model(embedding_decay=0.5, embedding_last_decay=0.2, embedding_context=3)
     for event in shop(1, users=6, items=12, events=200):
         tested.learn(event)
     s, history = source(tested), tested.history
     for user in ("u0", "u3"):
         profile = history.profile(history.users.get(user))["item"][::-1][:3]
-        weights = np.array([1.0, 0.5, 0.25])[: len(profile)]
+        weights = decay ** np.arange(len(profile))
         context = weights @ s.into[profile] / weights.sum()
-        found = scores(tested, "embedding", user)
+        found = scores(tested, name, user)
         affinity = {item: s.bias[history.items.get(item)] + s.out[history.items.get(item)] @ context for item in found}
         best = max(affinity.values())
         assert found == pytest.approx({item: float(np.exp(value - best)) for item, value in affinity.items()}, rel=1e-4)
@@ -101,14 +121,50 @@ def test_candidates_are_the_items_taken_last() -> None:
     assert set(scores(tested, "embedding", "u0")) <= {f"i{k}" for k in range(24, 40)}
 
 
-def nearest(tested: Recommender, user: str, k: int) -> list[int]:
-    """The best items by their vectors, of those taken last that the user does not know."""
+def nearest(tested: Recommender, user: str, k: int, *, decay: float | None = None, among: set[int] | None = None) -> list[int]:
+    """The best items by their vectors, of those taken last (or `among` some) that the user does not know."""
     s, history = source(tested), tested.history
     profile = history.profile(history.users.get(user))["item"][::-1][: tested.config.embedding_context]
-    weights = tested.config.embedding_decay ** np.arange(len(profile))
+    weights = (decay or tested.config.embedding_decay) ** np.arange(len(profile))
     affinity = s.bias + s.out @ (weights @ s.into[profile] / weights.sum())
     seen = set(history.window(history.users.get(user))["item"].tolist())
-    return sorted(set(s._recent[s._recent >= 0].tolist()) - seen, key=lambda i: -affinity[i])[:k]
+    items = set(s._recent[s._recent >= 0].tolist()) if among is None else among
+    return sorted(items - seen, key=lambda i: -affinity[i])[:k]
+
+
+def test_the_shorter_memory_chooses_the_best_of_what_is_near_by_the_longer_one() -> None:
+    tested = model(repeats="never")
+    for event in shop(3, users=40, items=500, events=4_000):
+        tested.learn(event)
+    for user in ("u0", "u7", "u39"):
+        found = [tested.history.items.get(item) for item in scores(tested, "embedding_last", user)]
+        near = set(nearest(tested, user, 40))
+        assert len(tested.history.items) > 3 * 40 * 2, "more than are compared"
+        assert set(source(tested)._near.tolist()) >= near, "all that the longer one chooses"
+        assert found == nearest(tested, user, 40, decay=0.4, among=set(source(tested)._near.tolist()))
+        assert found != nearest(tested, user, 40), "another order than that of the longer one"
+
+
+def test_the_shorter_memory_may_be_asked_alone_or_first() -> None:
+    tested = model(repeats="never")
+    for event in shop(3, users=40, items=500, events=2_000):
+        tested.learn(event)
+    shorter = tested.sources[1]
+    for user in ("u1", "u2"):
+        usual = scores(tested, "embedding_last", user)
+        query = ask(tested, user)
+        found = Found(np.zeros(40, np.int32), np.zeros(40))
+        assert shorter.find(query, found) == len(usual)
+        assert dict(zip(map(tested.history.items.name, found.items.tolist()), found.scores.tolist(), strict=True)) == usual
+
+
+def test_the_shorter_memory_holds_nothing() -> None:
+    with_it, without = model(), model(without=("embedding_last",))
+    for event in shop(1, users=6, items=12, events=200):
+        with_it.learn(event)
+        without.learn(event)
+    assert full_state(with_it) == full_state(without)
+    assert [s.name for s in model(without=("embedding_last",)).sources] == ["embedding"]
 
 
 def test_bytes_choose_what_vectors_would() -> None:
