@@ -47,6 +47,7 @@ ADDS: Final = f"""
     adds little, however good it is alone. `all X`: without X and everything that is its own or reads what it has learned.
     **Bold**: at least {CLEAR:.0f} standard errors. –: it never had anything to list there.
     """
+ORDER: Final = "The same of NDCG: who is needed for the order of what is found."
 ALONE: Final = """
     Hit rates. Plain ItemCF is no source but a yardstick: the cosine of sets of people, summed over everything the user has.
     """
@@ -275,17 +276,19 @@ def _ablation(logs: Sequence[Measured]) -> str:
     return _section(
         "What each source adds",
         ADDS,
-        _matrix(several, "source", lambda one: list(one.without), _adds),
+        _matrix(several, "source", lambda one: list(one.without), lambda one, name: _adds(one, name, "hr")),
+        ORDER,
+        _matrix(several, "source", lambda one: list(one.without), lambda one, name: _adds(one, name, "ndcg")),
     )
 
 
-def _adds(one: Measured, name: str) -> str:
+def _adds(one: Measured, name: str, measure: str) -> str:
     if one.sources is None or name not in one.without:
         return UNKNOWN
     change = differences(one.sources, one.without[name])
     if change is None:
         return UNKNOWN
-    d = change["hr"]
+    d = change[measure]
     if not d.mean and not d.se:
         return "0"
     return f"**{_change(d)}**" if abs(d.mean) >= CLEAR * d.se else _change(d)
