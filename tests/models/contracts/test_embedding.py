@@ -150,12 +150,12 @@ def test_the_shorter_memory_may_be_asked_alone_or_first() -> None:
     for event in shop(3, users=40, items=500, events=2_000):
         tested.learn(event)
     shorter = tested.sources[1]
-    for user in ("u1", "u2"):
-        usual = scores(tested, "embedding_last", user)
+    usual = {user: scores(tested, "embedding_last", user) for user in ("u1", "u2")}  # u2 was the last to ask of the longer one
+    for user, expected in usual.items():
         query = ask(tested, user)
         found = Found(np.zeros(40, np.int32), np.zeros(40))
-        assert shorter.find(query, found) == len(usual)
-        assert dict(zip(map(tested.history.items.name, found.items.tolist()), found.scores.tolist(), strict=True)) == usual
+        assert shorter.find(query, found) == len(expected)
+        assert dict(zip(map(tested.history.items.name, found.items.tolist()), found.scores.tolist(), strict=True)) == expected
 
 
 def test_the_shorter_memory_holds_nothing() -> None:
