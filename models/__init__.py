@@ -1,4 +1,10 @@
-"""Freshet's pure core: events in, lists out. No IO, no clock, no global randomness."""
+"""Freshet's pure core: events in, lists out. No IO, no clock, no global randomness.
+
+The recommender is imported when it is asked for: a compiler comes with it, which takes a second, and who only speaks of events or
+parameters need not wait for that.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from models.config import Config, ConfigError
 from models.events import (
@@ -16,7 +22,9 @@ from models.events import (
     Review,
     ReviewVector,
 )
-from models.recommender import Recommender
+
+if TYPE_CHECKING:
+    from models.recommender import Recommender
 
 __all__ = [
     "POPULAR",
@@ -36,3 +44,11 @@ __all__ = [
     "Review",
     "ReviewVector",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Recommender":
+        from models.recommender import Recommender
+
+        return Recommender
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

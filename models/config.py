@@ -167,7 +167,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cap: Annotated[tuple[str, ...], _doc("rules: most items of a category in a list: NAME=2; *=3: of each other one")] = ()
 
     # explanations
-    reasons_per_item: Annotated[int, _doc("reasons named per item; the rest of its score is one more", ge=1, le=64)] = 3
+    reasons_per_item: Annotated[int, _doc("reasons named per item; the rest of its score is one more", ge=1, le=64)] = 5
     reasons_per_source: Annotated[int, _doc("pieces of evidence named per source and item", ge=1, le=16)] = 2
 
     # ratings

@@ -13,7 +13,7 @@ from models.events import Evidence, Recommended
 from models.history import History
 from models.kernel import kernel
 from models.rows import Array
-from models.sources.base import Grounds, Query, Source
+from models.sources.base import Query, Source
 
 _NEGLIGIBLE: Final = 1e-12
 MORE: Final = "more"
@@ -27,11 +27,12 @@ def explained(
     items: npt.NDArray[np.int32],
     shares: npt.NDArray[np.float64],
     sources: list[Source],
+    names: npt.NDArray[np.object_],
     query: Query,
     history: History,
     most: int,
 ) -> list[Recommended]:
-    """The list: `items` (n,) the best first, with their `shares` (S, n).
+    """The list: `items` (n,) the best first, with their `shares` (S, n) of `sources`, whose `names` (S,) are given.
 
     At most `most` pieces of evidence are named per item, the weightiest of all sources, equal ones of several sources as one;
     what they leave of the score is one reason of the kind `more`.
@@ -45,24 +46,25 @@ def explained(
         (s, sources[s].evidence(query, supported[s, :support])) for s, support in enumerate(supports.tolist()) if support
     ]  # fmt: skip
     kinds: dict[tuple[str, str | None], int] = {}
-    said: list[tuple[str, Callable[[int], str | None]]] = []
+    said: list[tuple[str, str | Callable[[int], str | None]]] = []
     pieces: Array = np.empty((lines, sum([ground.fraction.shape[1] for _, ground in grounds])), PIECE)
     sizes = np.zeros(lines, np.int64)
     for s, ground in grounds:
-        known = len(kinds)
-        kind = kinds.setdefault((ground.kind, ground.text if isinstance(ground.text, str) else None), known)
+        known, text = len(kinds), ground.text
+        one = text if isinstance(text, str) else None
+        kind = kinds.setdefault((ground.kind, one), known)
         if kind == known:
-            said.append((ground.kind, _reader(ground)))
+            said.append((ground.kind, ground.said if one is None else one))
         _collect(
             s, places, shares, ground.fraction, _NO_ITEM if ground.item is None else ground.item,
-            _NO_NUMBER if ground.number is None else ground.number, _texts(ground), kind, kind < known, pieces, sizes,
+            _NO_NUMBER if ground.number is None else ground.number,
+            _NO_ITEM if text is None else _ONE_TEXT if isinstance(text, str) else text, kind, kind < known, pieces, sizes,
         )  # fmt: skip
     best, weights, fields = np.empty(most, np.int64), np.empty(lines * most), np.empty((4, lines * most), np.int64)
     rest = np.empty(lines)
     named = _weightiest(pieces, sizes, score, most, best, weights, fields, rest)
     because = _evidence(weights[:named], fields[:, :named], said, history)
-    names = [source.name for source in sources]
-    return _lines(items, score, parts[:held], givers[:held], given, names, because, sizes, rest, history)
+    return _lines(items, score, parts[:held], names[givers[:held]], given, because, sizes, rest, history)
 
 
 _NO_ITEM: Final[npt.NDArray[np.int32]] = np.full((1, 1), -1, np.int32)
@@ -70,28 +72,15 @@ _ONE_TEXT: Final[npt.NDArray[np.int32]] = np.zeros((1, 1), np.int32)
 _NO_NUMBER: Final[npt.NDArray[np.int64]] = np.full((1, 1), -1, np.int64)
 
 
-def _texts(grounds: Grounds) -> npt.NDArray[np.int32]:
-    """The numbers of the texts of a source's pieces."""
-    if grounds.text is None:
-        return _NO_ITEM
-    return _ONE_TEXT if isinstance(grounds.text, str) else grounds.text
-
-
-def _reader(grounds: Grounds) -> Callable[[int], str | None]:
-    """From the number of a text to the text."""
-    text = grounds.text
-    return grounds.said if not isinstance(text, str) else lambda _: text
-
-
 # ------------------------------------------------------------------------------------------------ as structs
 # Plain lists from here on: they are cheaper to walk through than arrays.
 
 
 def _evidence(
-    weights: npt.NDArray[np.float64], fields: npt.NDArray[np.int64], said: list[tuple[str, Callable[[int], str | None]]],
-    history: History,
+    weights: npt.NDArray[np.float64], fields: npt.NDArray[np.int64],
+    said: list[tuple[str, str | Callable[[int], str | None]]], history: History,
 ) -> list[Evidence]:  # fmt: skip
-    """Pieces (see `_weightiest`) as reasons; `said` has of each kind its name and what its texts are."""
+    """Pieces (see `_weightiest`) as reasons; `said` has of each kind its name and its text, or who knows its texts by number."""
     ids = history.items.names
     return [
         Evidence(
@@ -99,21 +88,25 @@ def _evidence(
             weight=weight,
             item_id=ids[item] if item >= 0 else None,
             count=number if number >= 0 else None,
-            text=said[kind][1](text) if text >= 0 else None,
+            text=_text(said[kind][1], text) if text >= 0 else None,
         )
         for weight, number, item, kind, text in zip(weights.tolist(), *fields.tolist(), strict=True)
     ]
 
 
+def _text(said: str | Callable[[int], str | None], number: int) -> str | None:
+    return said if isinstance(said, str) else said(number)
+
+
 def _lines(
     items: npt.NDArray[np.int32], score: npt.NDArray[np.float64], parts: npt.NDArray[np.float64],
-    givers: npt.NDArray[np.int64], given: npt.NDArray[np.int64], names: list[str], because: list[Evidence],
-    sizes: npt.NDArray[np.int64], rest: npt.NDArray[np.float64], history: History,
+    givers: npt.NDArray[np.object_], given: npt.NDArray[np.int64], because: list[Evidence], sizes: npt.NDArray[np.int64],
+    rest: npt.NDArray[np.float64], history: History,
 ) -> list[Recommended]:  # fmt: skip
-    """The list. Each line has the next `given` of all parts, which its sources (`givers`) have given, and the next `sizes` of all
-    reasons."""
+    """The list. Each line has the next `given` of all parts, which the sources of these names (`givers`) have given, and the next
+    `sizes` of all reasons."""
     ids = history.items.names
-    shares = zip([names[s] for s in givers.tolist()], parts.tolist(), strict=True)
+    shares = zip(givers.tolist(), parts.tolist(), strict=True)
     lines: list[Recommended] = []
     begin = 0
     for item, total, own, size, left in zip(

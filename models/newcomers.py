@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from models.config import Config
 from models.history import History
-from models.kernel import allocating_kernel
+from models.kernel import allocating_kernel, kernel
 from models.rerank import Reranked
 from models.rows import Array
 from models.sources.base import Query, allowed
@@ -40,21 +40,20 @@ SHORTEST: Final = 5
 """Shorter lists have no place to spare."""
 
 
-@allocating_kernel
-def _seat(
+@kernel
+def _close(
     items: Array, shares: Array, listed: Array, listed_shares: Array, events: Array, young: int, price: float, keys: Array,
-    open_items: Array, seen: Array, stamp: int, draw: float, drawn: float,
+    open_items: Array, seen: Array, stamp: int, near: Array,
 ) -> tuple[int, float]:  # fmt: skip
-    """Place in `items` of the newcomer for the last line, and its propensity; -1: none is close enough, or one is listed anyway.
-    `drawn` from 0 to 1 says whom the draw falls on."""
+    """Place in `items` of the most probable newcomer that is close enough to the last line, and the sum of p over all that are;
+    each one's p into `near` (m,), 0 for others. -1: none is, or one is listed anyway."""
     total = 0.0
     least = 0.0
     for x in range(len(listed)):
         if events[listed[x]] < young:
-            return -1, 1.0
+            return -1, 0.0
         least = listed_shares[:, x].sum()
         total += least
-    near = np.empty(len(items))
     mass = 0.0
     best = -1
     for x in range(len(items)):
@@ -71,12 +70,7 @@ def _seat(
         mass += p
         if best < 0 or p > near[best] or (p == near[best] and keys[i] < keys[items[best]]):
             best = x
-    if best < 0:
-        return -1, 1.0
-    chosen = best
-    if drawn < draw:  # drawn / draw is again a number from 0 to 1, and walks through the near ones in the order of their keys
-        chosen = _at(drawn / draw * mass, near, items, keys, best)
-    return chosen, (1.0 - draw) * (chosen == best) + draw * near[chosen] / mass
+    return best, mass
 
 
 @allocating_kernel
@@ -108,12 +102,17 @@ class Newcomers:
         if self.config.newcomer_price == 0 or n < SHORTEST or len(ranked.items) < n or ranked.notes[-1]:
             return ranked
         history, config = self.history, self.config
-        place, propensity = _seat(
+        near: npt.NDArray[np.float64] = np.empty(len(items))
+        best, mass = _close(
             items, shares, ranked.items, ranked.shares, history.item_events, config.newcomer_events, config.newcomer_price,
-            history.items.keys, query.open, query.seen, query.stamp, config.newcomer_draw, self._lot(query),
+            history.items.keys, query.open, query.seen, query.stamp, near,
         )  # fmt: skip
-        if place < 0:
+        if best < 0:
             return ranked
+        place, draw, drawn = best, config.newcomer_draw, self._lot(query)
+        if drawn < draw:  # drawn / draw is again a number from 0 to 1, and walks through the near ones in the order of their keys
+            place = _at(drawn / draw * mass, near, items, history.items.keys, best)
+        propensity = (1.0 - draw) * (place == best) + draw * near[place] / mass
         listed, parts = ranked.items.copy(), ranked.shares.copy()
         listed[-1], parts[:, -1] = items[place], shares[:, place]
         return Reranked(listed, parts, [*ranked.notes[:-1], NOTE], ranked.price, float(propensity))

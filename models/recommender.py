@@ -58,6 +58,7 @@ class Recommender(Kept):
     """
 
     kept = ("history", "catalogue", "vectors", "ratings", "together", "reviewers", "sources", "fusion", "habit", "pace", "fold")
+    scratch = ("_names",)
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
@@ -69,6 +70,7 @@ class Recommender(Kept):
         self.sources = sources.build(
             State(self.config, self.history, self.catalogue, self.vectors, self.together, self.reviewers)
         )
+        self._names: npt.NDArray[np.object_] = np.array([source.name for source in self.sources], object)
         self.fusion = fusion.build(self.config, self.sources)
         self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
         self.newcomers = Newcomers(self.config, self.history)
@@ -141,7 +143,9 @@ class Recommender(Kept):
         shares = self.fusion.shares(union, query)
         ranked = self._ranked(union.items, shares, query, n)
         return noted(
-            explain.explained(ranked.items, ranked.shares, self.sources, query, self.history, self.config.reasons_per_item),
+            explain.explained(
+                ranked.items, ranked.shares, self.sources, self._names, query, self.history, self.config.reasons_per_item
+            ),
             ranked,
         )
 

@@ -33,9 +33,11 @@ from models.vectors import Vectors
 
 @kernel
 def _best(
-    items: Array, shares: Array, keys: Array, open_items: Array, seen: Array, stamp: int, order: Array, totals: Array
+    items: Array, shares: Array, keys: Array, open_items: Array, seen: Array, stamp: int, order: Array, totals: Array,
+    listed: Array, parts: Array,
 ) -> int:  # fmt: skip
-    """Places of the best candidates (at most len(order)), the best first; equal scores by key. Insertion: lists are short."""
+    """The best candidates (at most len(order)), the best first, equal scores by key: their places into `order`, themselves into
+    `listed` and their shares into `parts`; how many. Insertion: lists are short."""
     n = 0
     bound = len(order)
     for x in range(len(items)):
@@ -54,6 +56,11 @@ def _best(
             place -= 1
         totals[place] = total
         order[place] = x
+    for y in range(n):
+        listed[y] = items[order[y]]
+    for s in range(shares.shape[0]):
+        for y in range(n):
+            parts[s, y] = shares[s, order[y]]
     return n
 
 
@@ -65,10 +72,11 @@ def _before(score: float, key: np.uint64, other: float, other_key: np.uint64) ->
 def best(
     items: npt.NDArray[np.int32], shares: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64], n: int,
     open_items: npt.NDArray[np.uint8], seen: npt.NDArray[np.int64], stamp: int,
-) -> npt.NDArray[np.int64]:  # fmt: skip
-    """Places in `items` of the at most `n` best that may be shown and have a score above 0, the best first."""
-    order, totals = np.empty(n, np.int64), np.empty(n)
-    return order[: _best(items, shares, keys, open_items, seen, stamp, order, totals)]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:  # fmt: skip
+    """The at most `n` best of `items` that may be shown and have a score above 0, the best first, and their shares (S, n)."""
+    listed, parts = np.empty(n, np.int32), np.empty((len(shares), n))
+    count = _best(items, shares, keys, open_items, seen, stamp, np.empty(n, np.int64), np.empty(n), listed, parts)
+    return (listed, parts) if count == n else (listed[:count], parts[:, :count].copy())
 
 
 # ------------------------------------------------------------------------------------------------ with wishes
@@ -104,8 +112,8 @@ class Rerank(Kept):
     def rank(self, items: npt.NDArray[np.int32], shares: npt.NDArray[np.float64], query: Query, n: int) -> Reranked:
         """The list of at most `n` of the candidates `items` (m,) with their `shares` (S, m)."""
         if not self._wishes:
-            top = best(items, shares, self.history.items.keys, n, query.open, query.seen, query.stamp)
-            return Reranked(items[top], shares.take(top, axis=1), [""] * len(top), 0.0)
+            listed, parts = best(items, shares, self.history.items.keys, n, query.open, query.seen, query.stamp)
+            return Reranked(listed, parts, [""] * len(listed), 0.0)
         return self._rank(*self._pool(items, shares, query, n), query, n)
 
     def _pool(

@@ -247,6 +247,20 @@ def choose(values: Array, ids: Array, keys: Array, k: int, items: Array, scores:
     return min(m, k)
 
 
+@inlined
+def _only_allowed(
+    values: Array, ids: Array, open_items: Array, seen: Array, stamp: int, held: Array, held_ids: Array
+) -> int:  # fmt: skip
+    """Those that have a value above 0 and are allowed, into `held` and `held_ids` (which may be where they stand); how many."""
+    m = np.uint64(0)
+    for x in range(len(values)):
+        i = np.uint64(ids[x])
+        held[m] = values[x]
+        held_ids[m] = i
+        m += np.uint64((values[x] > 0.0) & (open_items[i] != 0) & (seen[i] != stamp))
+    return int(np.int64(m))
+
+
 @allocating_kernel
 def choose_allowed(
     values: Array, ids: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int, items: Array, scores: Array
@@ -265,18 +279,10 @@ def choose_allowed(
             held_ids[m] = ids[x]
             m += (values[x] >= low) & (values[x] > 0.0)
         among = m
-        m = 0
-        for x in range(among):
-            held[m] = held[x]
-            held_ids[m] = held_ids[x]
-            m += (open_items[held_ids[x]] != 0) & (seen[held_ids[x]] != stamp)
+        m = _only_allowed(held[:among], held_ids[:among], open_items, seen, stamp, held, held_ids)
         if m >= k:
             return choose(held[:m], held_ids[:m], keys, k, items, scores)
-    m = 0
-    for x in range(n):
-        held[m] = values[x]
-        held_ids[m] = ids[x]
-        m += (values[x] > 0.0) & (open_items[ids[x]] != 0) & (seen[ids[x]] != stamp)
+    m = _only_allowed(values, ids, open_items, seen, stamp, held, held_ids)
     return choose(held[:m], held_ids[:m], keys, k, items, scores)
 
 

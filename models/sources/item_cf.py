@@ -23,7 +23,7 @@ def _find(
     cells: Array, score: Array, touched: Array, count: Array, open_items: Array, seen: Array, stamp: int, keys: Array, k: int,
     items: Array, scores: Array,
 ) -> int:  # fmt: skip
-    n = 0
+    n = np.uint64(0)
     far = ahead_in(score)
     age = 1.0
     for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
@@ -34,12 +34,12 @@ def _find(
         for c in range(size):
             if c + far < size:
                 prefetch(score, cells[c + far].item)
-            i = cells[c].item
+            i = np.uint64(cells[c].item)
             touched[n] = i
-            n += score[i] == 0.0
+            n += np.uint64(score[i] == 0.0)
             score[i] += part * cells[c].count
     count[0] = n
-    return best_scaled(score, inverse_root, touched, n, open_items, seen, stamp, keys, k, items, scores)
+    return best_scaled(score, inverse_root, touched, count[0], open_items, seen, stamp, keys, k, items, scores)
 
 
 @kernel

@@ -199,7 +199,7 @@ def _add_up(
     ahead: Array, behind: Array, cells: Array, score: Array, touched: Array,
 ) -> int:  # fmt: skip
     """Scores of all items by both sources (n, 2), side by side; returns how many are touched."""
-    n = 0
+    n = np.uint64(0)
     far = ahead_in(score)
     age = 1.0
     for x in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
@@ -211,20 +211,20 @@ def _add_up(
         for c in range(size):
             if c + far < size:
                 prefetch(score, cells[c + far].item)
-            i = cells[c].item
+            i = np.uint64(cells[c].item)
             touched[n] = i
-            n += score[i, 1] == 0.0
+            n += np.uint64(score[i, 1] == 0.0)
             score[i, 0] += after * cells[c].count
             score[i, 1] += near * cells[c].count
         size = neighbours(back_data, back_rows, j, cells)
         for c in range(size):
             if c + far < size:
                 prefetch(score, cells[c + far].item)
-            i = cells[c].item
+            i = np.uint64(cells[c].item)
             touched[n] = i
-            n += score[i, 1] == 0.0
+            n += np.uint64(score[i, 1] == 0.0)
             score[i, 1] += near * cells[c].count
-    return n
+    return int(np.int64(n))
 
 
 @allocating_kernel

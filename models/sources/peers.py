@@ -26,9 +26,10 @@ from models.config import Config
 from models.history import History
 from models.kept import Kept
 from models.rows import Array, aligned, grown
+from models.side_by_side import WIDTH
 from models.sources import peers_kernels as kernels
 from models.sources.choosing import gather_lane
-from models.sources.peers_kernels import COLUMNS, LANES, MARK
+from models.sources.peers_kernels import COLUMNS, LANES, MARK, MASKS
 
 if TYPE_CHECKING:
     from models.sources.base import Found, Query
@@ -62,7 +63,7 @@ class Peers(Kept):
     scratch = (
         "_lanes", "_stamp", "_place_of", "_score", "_touched", "_count", "_items", "_scores",
         "_candidates", "_weights", "_lengths", "_longest", "_decays", "_rare", "_shares", "_peers", "_norms", "_near",
-        "_nearest", "_bounded", "_newest", "_fade", "_within", "_reach", "_users", "_match", "_sizes", "_shared", "_reached",
+        "_nearest", "_bounded", "_newest", "_fade", "_reach", "_users", "_match", "_sizes", "_shared", "_reached",
         "_met",
     )  # fmt: skip
 
@@ -79,7 +80,7 @@ class Peers(Kept):
         self._count = 0
         self._items: npt.NDArray[np.int32] = np.zeros((LANES, 0), np.int32)
         self._scores: npt.NDArray[np.float64] = np.zeros((LANES, 0))
-        self._weights: npt.NDArray[np.float64] = np.zeros(LANES)
+        self._weights: npt.NDArray[np.float64] = np.zeros(WIDTH)
         self._candidates: npt.NDArray[np.int64] = np.zeros(LANES, np.int64)
 
     def join(self, lane: Lane) -> Lane:
@@ -105,22 +106,28 @@ class Peers(Kept):
         self._bounded = np.array([lane.newest is not None for lane in lanes] + [False] * unused)
         self._newest = max((lane.newest for lane in lanes if lane.newest is not None), default=window)
         far = max((len(lane.fade) // 2 for lane in lanes if lane.fade is not None), default=0)
-        self._fade: npt.NDArray[np.float64] = np.zeros((2 * far + 3, LANES))  # the first and the last row: what is farther
-        self._within: npt.NDArray[np.int64] = np.zeros(len(self._fade), np.int64)
+        span = 2 * far + 3  # the first and the last row: what is farther
+        fade, marks = np.zeros((span, LANES)), np.zeros((span, LANES))
         self._reach: npt.NDArray[np.int64] = np.zeros(LANES, np.int64)
         for lane in lanes:
             reach = window if lane.fade is None else len(lane.fade) // 2
             at = slice(max(0, far + 1 - reach), far + 2 + reach)
-            self._fade[at, lane.number] = 1.0 if lane.fade is None else lane.fade
-            self._within[at] |= 1 << (MARK * lane.number)
+            fade[at, lane.number] = 1.0 if lane.fade is None else lane.fade
+            marks[at, lane.number] = 1 << (MARK * lane.number)
             self._reach[lane.number] = reach
+        self._fade: npt.NDArray[np.float64] = np.zeros((MASKS * span, WIDTH))
+        """For each set of lanes: by distance how much counts, and last what marks the peer in the lanes of the set."""
+        for mask in range(MASKS):
+            rows = self._fade[mask * span : (mask + 1) * span]
+            rows[:, :LANES] = fade
+            rows[:, LANES] = marks @ [mask >> lane & 1 for lane in range(LANES)]
 
     def _room(self, peers: int) -> None:
         """Make place for so many peers (one more than can be met: a new one is written before it counts)."""
         self._users: npt.NDArray[np.int32] = np.zeros(peers, np.int32)
         self._match: npt.NDArray[np.int32] = np.zeros(peers, np.int32)
         self._sizes: npt.NDArray[np.int32] = np.zeros(peers, np.int32)
-        self._shared: npt.NDArray[np.float64] = np.zeros((peers, LANES))
+        self._shared: npt.NDArray[np.float64] = np.zeros((peers, WIDTH))
         self._near: npt.NDArray[np.int32] = np.zeros(peers, np.int32)
         self._nearest = 0
         self._reached: npt.NDArray[np.int64] = np.zeros(LANES, np.int64)
@@ -162,7 +169,7 @@ class Peers(Kept):
             profiles = self.history.profiles
             self._count = kernels.add_up(
                 profiles.data, profiles.rows, self._near[: self._nearest], self._users, self._match, self._shared, self._fade,
-                self._within, self._reach, self._bounded, self._newest, self._weights, self._score, self._touched,
+                self._reach, self._bounded, self._newest, self._weights, self._score, self._touched,
             )  # fmt: skip
         if query.k > self._items.shape[1]:
             self._items, self._scores = np.zeros((LANES, query.k), np.int32), np.zeros((LANES, query.k))

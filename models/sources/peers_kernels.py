@@ -6,18 +6,23 @@ from typing import Final
 
 import numpy as np
 
-from models.kernel import ahead_in, allocating_kernel, kernel, prefetch
+from models.kernel import ahead_in, allocating_kernel, inlined, is_wide, kernel, prefetch
 from models.rows import Array
+from models.side_by_side import WIDTH, add, add_product
 from models.sources.choosing import choose_allowed, first_keys, threshold
 
-LANES: Final = 3
-"""The most lanes there can be: sums stand side by side and are added to at once, without a loop (see `_meet` and `_add`)."""
-COLUMNS: Final = 2 * (LANES + 1)
+LANES: Final = WIDTH - 1
+"""The most lanes there can be: their sums stand side by side, and there is one more of an item (see `add_up`)."""
+COLUMNS: Final = 2 * WIDTH
 """Numbers that are kept per item, all in one cache line (see `best`)."""
 TIES: Final = 2
 """At most so many times K peers count, where they are as near as the K-th."""
 MARK: Final = 16
 """Bits of a count of peers: those of all lanes are one number, which a float64 holds exactly."""
+MASKS: Final = 1 << LANES
+"""Sets of lanes, one bit each."""
+_AT_ONCE: Final = 32
+"""Places of a profile that are looked at without asking after each whether it was the one."""
 _LATER, _SOON, _ITEMS = 16, 3, 32
 """Peers so many places ahead are asked for, and nearer ones for so many items, the newest (see `_ask_for`)."""
 
@@ -47,7 +52,7 @@ def meet(
     shared[:before] = 0.0
     reached[:] = 0
     ages = np.ones(LANES)
-    parts = np.zeros(LANES)
+    parts = np.zeros(WIDTH)
     n = np.uint64(0)
     far = ahead_in(place_of)
     for back in range(min(lengths.max(), len(profile))):
@@ -59,7 +64,6 @@ def meet(
             if back < lengths[lane]:
                 parts[lane] = ages[lane] * (rarity if rare[lane] else own.weight / 256.0 * inverse_root[j])
                 ages[lane] *= decays[lane]
-        p0, p1, p2 = parts[0], parts[1], parts[2]
         row = data[rows[j].start : rows[j].start + rows[j].size]
         for c in range(len(row)):
             if c + far < len(row):
@@ -72,9 +76,7 @@ def meet(
             known = (place < n) & (users[place] == v)
             place = place if known else n
             place_of[v] = place
-            shared[place, 0] += p0
-            shared[place, 1] += p1
-            shared[place, 2] += p2
+            add(shared, place, parts)
             n += np.uint64(not known)
         for lane in range(LANES):
             if back < lengths[lane]:
@@ -186,45 +188,45 @@ def clear(score: Array, touched: Array, count: int) -> None:
             score[touched[x], lane] = 0.0
 
 
-@kernel
+@inlined
 def _place(row: Array, item: int) -> int:
-    """Where an item stands in a profile that holds it."""
-    place = len(row) - 1
-    while place > 0 and row[place].item != item:
-        place -= 1
-    return place
+    """Where an item stands in a profile that holds it: most probably far behind, but where cannot be predicted, so that it pays
+    to look at some places more than are needed (see `_AT_ONCE`)."""
+    end = len(row)
+    place = -1
+    while place < 0 and end > 0:
+        begin = max(0, end - _AT_ONCE)
+        for q in range(begin, end):
+            place = q if row[q].item == item else place
+        end = begin
+    return max(0, place)
 
 
-@kernel
+@inlined
 def _add(
-    row: Array, begin: int, end: int, place: int, fade: Array, within: Array, weights: Array, mask: int,
-    score: Array, touched: Array, n: int,
+    row: Array, begin: int, end: int, place: int, fade: Array, at: int, span: int, weights: Array, score: Array, touched: Array,
+    n: int,
 ) -> int:  # fmt: skip
-    """Add the places `begin` to `end` of a peer's profile to the scores of their items. Returns the number of touched items."""
-    middle = len(within) // 2
-    w0, w1, w2 = weights[0], weights[1], weights[2]
+    """Add the places `begin` to `end` of a peer's profile to the scores of their items. The `span` rows of `fade` from `at` on
+    are those for the lanes in which the peer counts. Returns the number of touched items."""
+    middle = span // 2
     for q in range(max(0, begin), min(end, len(row))):
         i = np.uint64(row[q].item)
-        d = np.uint64(min(max(q - place + middle, 0), 2 * middle))
         touched[np.uint64(n)] = i
-        n += score[i, 3] == 0.0
-        score[i, 0] += w0 * fade[d, 0]
-        score[i, 1] += w1 * fade[d, 1]
-        score[i, 2] += w2 * fade[d, 2]
-        score[i, 3] += float(within[d] & mask)
+        n += score[i, LANES] == 0.0
+        add_product(score, i, fade, at + min(max(q - place + middle, 0), span - 1), weights)
     return n
 
 
-@kernel
-def _ask_for(
-    x: int, near: Array, users: Array, profiles: Array, profile_rows: Array, score: Array
-) -> None:  # fmt: skip
-    """Ask for the profile of a peer some places ahead, and for the scores of the items of the next one's."""
+@inlined
+def _ask_for(x: int, near: Array, users: Array, profiles: Array, profile_rows: Array, score: Array) -> None:
+    """Ask for the profile of a peer some places ahead, and for the scores of the items of the next one's if they are not at hand:
+    that is as much work as adding up."""
     if x + _LATER < len(near):
         later = profile_rows[users[near[x + _LATER]]]
         prefetch(profiles, later.start)
         prefetch(profiles, later.start + later.size - 1)
-    if 0 <= x + _SOON < len(near):
+    if is_wide(score) and 0 <= x + _SOON < len(near):
         soon = profile_rows[users[near[x + _SOON]]]
         for q in range(max(0, soon.size - _ITEMS), soon.size):
             prefetch(score, profiles[soon.start + q].item)
@@ -232,13 +234,15 @@ def _ask_for(
 
 @kernel
 def add_up(
-    profiles: Array, profile_rows: Array, near: Array, users: Array, match: Array, shared: Array, fade: Array, within: Array,
-    reach: Array, bounded: Array, newest: int, weights: Array, score: Array, touched: Array,
+    profiles: Array, profile_rows: Array, near: Array, users: Array, match: Array, shared: Array, fade: Array, reach: Array,
+    bounded: Array, newest: int, weights: Array, score: Array, touched: Array,
 ) -> int:  # fmt: skip
-    """Scores of all items that the nearest have, in all lanes; their number. `near` are places, `shared` weights.
-    Beyond the lanes stand the peers that speak for an item."""
+    """Scores of all items that the nearest have, in all lanes; their number. `near` are places, `shared` weights. Beyond the
+    lanes stand the peers that speak for an item. `fade` (`MASKS` span, WIDTH): `span` rows by distance for each set of lanes."""
     n = 0
-    everywhere = ahead_in(profiles) < len(profiles)
+    span = len(fade) // MASKS
+    weights[LANES] = 1.0
+    everywhere = is_wide(profiles)
     for x in range(-_LATER if everywhere else 0, len(near)):
         if everywhere:
             _ask_for(x, near, users, profiles, profile_rows, score)
@@ -256,11 +260,11 @@ def add_up(
                 weights[lane] = 0.0
                 if shared[at, lane] > 0.0 and not (old and bounded[lane]):
                     weights[lane] = shared[at, lane]
-                    mask |= ((1 << MARK) - 1) << (MARK * lane)
+                    mask |= 1 << lane
                     far = max(far, reach[lane])
             begin = max(place - far, 0 if old else cut)
             end = min(place + far + 1, cut if old else len(row))
-            n = _add(row, begin, end, place, fade, within, weights, mask, score, touched, n)
+            n = _add(row, begin, end, place, fade, mask * span, span, weights, score, touched, n)
     return n
 
 

@@ -167,7 +167,7 @@ class Trending(_Ranked):
     def __init__(self, state: State, half_life_hours: float) -> None:
         super().__init__(state)
         self.name = f"trending_{half_life_hours:g}h"
-        self.half_life_hours = half_life_hours
+        self._said = f"{half_life_hours:g} h"
         self.half_life_ms = max(1, round(half_life_hours * 3_600_000))
         self.epoch = 0
         self._counts: npt.NDArray[np.int64] = np.zeros(16, np.int64)
@@ -211,4 +211,4 @@ class Trending(_Ranked):
         self.board.rebuild(self._counts, history.items.keys, history.items.span)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("trending", whole(len(items)), text=f"{self.half_life_hours:g} h")
+        return Grounds("trending", whole(len(items)), text=self._said)
