@@ -6,28 +6,66 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from streams.dead_letters_command import dead_letters as dead_letters_command
-from streams.digest_command import digest as digest_command
-from streams.evaluate_command import evaluate as evaluate_command
-from streams.evaluate_neighbours_command import evaluate_neighbours as evaluate_neighbours_command
-from streams.evaluate_ratings_command import evaluate_ratings as evaluate_ratings_command
-from streams.experiment_command import experiment_command
-from streams.forget import forget as forget_command
-from streams.move_command import move_command
-from streams.quality import quality as quality_command
-from streams.replay import replay as replay_command
+from streams.on_demand import Where, group
 from streams.settings import Settings, SettingsError, parse_roles
-from streams.train_ranker_command import train_ranker as train_ranker_command
+
+LATER: Final = {
+    "replay": Where(
+        "streams.replay", "replay",
+        "Publish real logs to the input topics, in the order of time, and wait for every acknowledgement.",
+    ),
+    "dead-letters": Where(
+        "streams.dead_letters_command", "dead_letters",
+        "Show refused messages: why, where they came from, how they begin. With --replay, put them back where they came from.",
+    ),
+    "move": Where(
+        "streams.move_command", "move_command",
+        "Copy the log into a new set of topics, with another number of partitions. Stop the workers first (docs/operations.md).",
+    ),
+    "digest": Where(
+        "streams.digest_command", "digest",
+        "Print the digest of a worker's exact state, from its newest snapshot; --check compares it with the log.",
+    ),
+    "forget": Where(
+        "streams.forget", "forget", "Publish that a person is to be forgotten, and report when it is done everywhere."
+    ),
+    "evaluate": Where(
+        "streams.evaluate_command", "evaluate",
+        "Measure lists on a log: hit rate, NDCG, MRR, coverage, diversity, cold users and items, for every source and fused.",
+    ),
+    "evaluate-neighbours": Where(
+        "streams.evaluate_neighbours_command", "evaluate_neighbours",
+        "Measure lists of UserCF, T-UserCF, ItemCF, T-ItemCF by K: hit rate, precision, recall, F1, NDCG, MRR (small logs).",
+    ),
+    "quality": Where(
+        "streams.quality", "quality",
+        "Measure the lists on the public logs in the folder FRESHET_DATA, or on one's own, with the defaults for all.",
+    ),
+    "experiment": Where(
+        "streams.experiment_command", "experiment_command",
+        "Compare fusions by what simulated people click: each has a shop of its own, and nothing is known of anybody's taste.",
+    ),
+    "train-ranker": Where(
+        "streams.train_ranker_command", "train_ranker",
+        "Train a cross-encoder for the language stage on a log; prints NDCG@10 and HR@10 without and with it, as JSON.",
+    ),
+    "evaluate-ratings": Where(
+        "streams.evaluate_ratings_command", "evaluate_ratings",
+        "Measure predicted ratings: MAE and RMSE of UserCF, ItemCF, T-UserCF, T-ItemCF by K, beside constants and factors.",
+    ),
+}  # fmt: skip
+"""Commands of which no more is known here than what `freshet --help` says of them."""
 
 app = typer.Typer(
     name="freshet",
+    cls=group(LATER),
     help="Event-driven recommendations over Kafka. Settings come from FRESHET_* variables (docs/settings.md).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -212,19 +250,6 @@ def demo(
 
     loaded = settings(log_level="WARNING")
     raise typer.Exit(run(loaded, seconds=seconds, rate=rate, seed=seed, events=events, state_dir=state_dir))
-
-
-app.command("replay")(replay_command)
-app.command("dead-letters")(dead_letters_command)
-app.command("move")(move_command)
-app.command("digest")(digest_command)
-app.command("forget")(forget_command)
-app.command("evaluate")(evaluate_command)
-app.command("evaluate-neighbours")(evaluate_neighbours_command)
-app.command("quality")(quality_command)
-app.command("experiment")(experiment_command)
-app.command("train-ranker")(train_ranker_command)
-app.command("evaluate-ratings")(evaluate_ratings_command)
 
 
 def main() -> None:

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from streams.cli import app
+from streams.cli import LATER, app
 from streams.topics import ALL
 from tests.streams.flow import free_port
 
-COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+GROUP = get_command(app)
+COMMANDS = sorted(GROUP.commands)
 
 
 def freshet(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +36,20 @@ def test_every_command_explains_itself(command):
     answer = CliRunner().invoke(app, [command, "--help"])
     assert answer.exit_code == 0
     assert "Usage" in answer.output
+
+
+@pytest.mark.parametrize("command", LATER)
+def test_a_command_that_is_not_imported_yet_is_described_in_its_own_words(command):
+    itself = GROUP.commands[command].load()
+    assert " ".join(itself.help.split()) == LATER[command].help
+    assert itself.name == command
+
+
+def test_the_list_of_commands_waits_for_no_compiler_and_no_framework():
+    heavy = "'numba', 'scipy', 'river', 'faust', 'sentence_transformers', 'qdrant_client'"
+    program = f"import sys, streams.cli; print([name for name in ({heavy}) if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_wrong_settings_are_all_named_and_nothing_starts():
