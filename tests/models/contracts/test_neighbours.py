@@ -3,8 +3,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+import pytest
+
 from models import Click, Config, Recommender
-from models.sources.neighbours import LONG, SETTINGS
+from models.sources.neighbours import LONG, SETTINGS, Setting
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
 from tests.models.state import scores
@@ -47,6 +49,23 @@ def test_by_hand() -> None:
     assert list(found) == ["b", "c"]
     assert math.isclose(found["b"], near * math.exp(-1 / 2))
     assert math.isclose(found["c"], near * math.exp(-1 / 2) / 2)
+
+
+@pytest.mark.parametrize("place", [0, 3, 35, 36, 67, 68, 98, 99])
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_what_a_peer_has_far_behind_is_found(setting: Setting, place: int) -> None:
+    """A peer with a hundred items, of which the user has one, wherever it stands: what is near it counts, and nothing else."""
+    model = Recommender(Config(sources=("neighbours",), candidates=100))
+    items = [f"i{k}" for k in range(100)]
+    for k, item in enumerate(items):
+        model.learn(Click(event_id=f"e{k}", user_id="peer", item_id=item, timestamp_ms=k + 1))
+    model.learn(Click(event_id="own", user_id="me", item_id=items[place], timestamp_ms=200))
+    near = math.log(102 / 2) / math.sqrt(min(100, LONG) + 5)
+    expected = {}
+    for k, item in enumerate(items):
+        if k != place and abs(k - place) <= setting.reach:
+            expected[item] = near * math.exp(-abs(k - place) / setting.spread) * (1 if k > place else 0.5)
+    assert scores(model, setting.name, "me") == pytest.approx(expected)
 
 
 def test_scores_are_the_same_to_the_last_bit_however_the_log_interleaved() -> None:
