@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec import structs
 
 from models.config import Config
 from models.events import Click, Erasure, Item, ItemVector, Purchase, Review, ReviewVector
+from models.newcomers import SHORTEST, Newcomers
 from models.recommender import Recommender
+from models.rerank import Reranked
 
 _DIM = 8
+_ITEMS = 40
 
 
 def warm_up(config: Config | None = None) -> None:
@@ -16,7 +20,7 @@ def warm_up(config: Config | None = None) -> None:
     model = Recommender(config)
     model.recommend("nobody", 5)  # empty arrays are of another type
     rng = np.random.default_rng(0)
-    for k in range(40):
+    for k in range(_ITEMS):
         vector = rng.normal(size=_DIM).astype("<f4")
         model.learn(Item(item_id=f"i{k}", title="t", categories=[f"c{k % 3}"]))
         model.learn(ItemVector(item_id=f"i{k}", vector=vector.tobytes(), texts=1, model="warm"))
@@ -41,6 +45,7 @@ def warm_up(config: Config | None = None) -> None:
     items = model.asking.candidates(query, complete=True).items
     for source in model.sources:
         source.evidence(query, items)  # whether it has a share in a list or not
+    _draw(model)
     model.popular(5)
     model.similar_items("i1")
     model.remove_item("i2")
@@ -51,3 +56,14 @@ def warm_up(config: Config | None = None) -> None:
     model.save()
     model.digest()
     model.sizes()
+
+
+def _draw(model: Recommender) -> None:
+    """A place for a newcomer is drawn for, which comes about by chance, and seldom."""
+    history, n = model.history, SHORTEST
+    willing = structs.replace(model.config, newcomer_price=1.0, newcomer_draw=1.0, newcomer_events=1)
+    known = np.argsort(-history.item_events[:_ITEMS], kind="stable")[:n].astype(np.int32)  # the last of the others nobody took
+    shares = np.full((len(model.sources), _ITEMS + 1), 0.1)
+    ranked = Reranked(known, shares[:, :n].copy(), [""] * n, 0.0)
+    items = np.arange(_ITEMS, dtype=np.int32)
+    Newcomers(willing, history).seat(ranked, items, shares[:, :_ITEMS], model.asking.query("nobody", n), n)
