@@ -50,15 +50,14 @@ def explained(
     pieces: Array = np.empty((lines, sum([ground.fraction.shape[1] for _, ground in grounds])), PIECE)
     sizes = np.zeros(lines, np.int64)
     for s, ground in grounds:
-        known, text = len(kinds), ground.text
-        one = text if isinstance(text, str) else None
-        kind = kinds.setdefault((ground.kind, one), known)
+        known, text, common = len(kinds), ground.text, ground.common
+        kind = kinds.setdefault((ground.kind, common), known)
         if kind == known:
-            said.append((ground.kind, ground.said if one is None else one))
+            said.append((ground.kind, ground.said if common is None else common))
         _collect(
             s, places, shares, ground.fraction, _NO_ITEM if ground.item is None else ground.item,
             _NO_NUMBER if ground.number is None else ground.number,
-            _NO_ITEM if text is None else _ONE_TEXT if isinstance(text, str) else text, kind, kind < known, pieces, sizes,
+            text if text is not None else _NO_ITEM if common is None else _ONE_TEXT, kind, kind < known, pieces, sizes,
         )  # fmt: skip
     best, weights, fields = np.empty(most, np.int64), np.empty(lines * most), np.empty((4, lines * most), np.int64)
     rest = np.empty(lines)

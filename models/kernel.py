@@ -73,7 +73,8 @@ def _prefetch(_: Any, array: Any, row: Any) -> Any:
 prefetch = cast(Callable[[Any, int], None], _prefetch)
 """prefetch(array, row): that row will be looked at soon. In kernels only, and without effect but on time: where rows lie all over
 the memory, a processor waits for one after the other unless it is told of the next ones."""
-_AHEAD: Final = 16
+_AHEAD: Final = 40
+"""Steps that take as long as memory does: some 2 ns each."""
 _NEAR: Final = 1 << 18
 """Bytes of an array that is at hand anyway."""
 

@@ -21,8 +21,6 @@ is a hash of the user, the time of the request and the number of events so far: 
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from typing import Final
 
 import numpy as np
@@ -30,7 +28,7 @@ import numpy.typing as npt
 
 from models.config import Config
 from models.history import History
-from models.kernel import allocating_kernel, kernel
+from models.kernel import allocating_kernel, inlined, kernel
 from models.rerank import Reranked
 from models.rows import Array
 from models.sources.base import Query, allowed
@@ -86,6 +84,21 @@ def _at(depth: float, near: Array, items: Array, keys: Array, best: int) -> int:
     return best
 
 
+@inlined
+def _mixed(bits: np.uint64) -> np.uint64:
+    """Numbers that differ in one bit become as different as any two: the last steps of SplitMix64 (Steele, Lea & Flood 2014)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@kernel
+def _lot(user: np.uint64, at_ms: int, events: int) -> float:
+    """A number from 0 to 1 (which it never is) that this request in this state always has."""
+    bits = _mixed(_mixed(_mixed(user) + np.uint64(at_ms)) + np.uint64(events))
+    return float(bits >> np.uint64(11)) / 9007199254740992.0
+
+
 class Newcomers:
     """The last stage before explanation. Holds nothing but what it was given; only reads."""
 
@@ -109,7 +122,7 @@ class Newcomers:
         )  # fmt: skip
         if best < 0:
             return ranked
-        place, draw, drawn = best, config.newcomer_draw, self._lot(query)
+        place, draw, drawn = best, config.newcomer_draw, _lot(self._key(query), query.at_ms, history.events)
         if drawn < draw:  # drawn / draw is again a number from 0 to 1, and walks through the near ones in the order of their keys
             place = _at(drawn / draw * mass, near, items, history.items.keys, best)
         propensity = (1.0 - draw) * (place == best) + draw * near[place] / mass
@@ -117,8 +130,6 @@ class Newcomers:
         listed[-1], parts[:, -1] = items[place], shares[:, place]
         return Reranked(listed, parts, [*ranked.notes[:-1], NOTE], ranked.price, float(propensity))
 
-    def _lot(self, query: Query) -> float:
-        """A number from 0 to 1 that this request in this state always has."""
-        user = int(self.history.users.keys[query.user]) if query.user >= 0 else 0
-        said = struct.pack("<Qqq", user, query.at_ms, self.history.events)
-        return int.from_bytes(hashlib.blake2b(said, digest_size=7).digest(), "little") / 2.0**56
+    def _key(self, query: Query) -> np.uint64:
+        key: np.uint64 = self.history.users.keys[query.user] if query.user >= 0 else np.uint64(0)
+        return key

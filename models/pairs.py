@@ -43,6 +43,12 @@ def lookup(data: Array, rows: Array, i: int, j: int) -> int:
     return 0
 
 
+@inlined
+def ask_for(data: Array, rows: Array, i: int, j: int) -> None:
+    """Say that `lookup` will be called soon (see `kernel.prefetch`)."""
+    prefetch(data, rows[i].start + home(j, rows[i].cap))
+
+
 @kernel
 def neighbours(data: Array, rows: Array, i: int, out: Array) -> int:
     """Copy the used cells of a row into `out` (at least size + 1 cells) and return their number.

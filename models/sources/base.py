@@ -44,7 +44,8 @@ from models.history import Follower, History, Step
 from models.kept import Kept
 from models.reviewers import Reviewers
 from models.rows import Array
-from models.sources.choosing import Accumulator, allowed, best_of, best_scaled, blank, choose, clear, gather, offer, push, settle
+from models.sources.accumulator import Accumulator, blank, clear, gather, offer
+from models.sources.choosing import allowed, best_of, best_scaled, choose, push, settle
 from models.sources.peers import Peers
 from models.together import Together
 from models.vectors import Vectors
@@ -163,7 +164,8 @@ class Grounds(Struct, frozen=True, gc=False):
     fraction: npt.NDArray[np.float64]
     item: npt.NDArray[np.int32] | None = None  # (n, e) index of an item of the user's profile
     number: npt.NDArray[np.int64] | None = None  # (n, e) users, events
-    text: npt.NDArray[np.int32] | str | None = None  # (n, e) numbers of texts, -1 for none, or one text for all
+    text: npt.NDArray[np.int32] | None = None  # (n, e) numbers of texts, -1 for none
+    common: str | None = None  # the text of all pieces, where they have the same
     said: Callable[[int], str | None] = _nothing
     """The text of a number: asked of the few pieces that are named in the end. Where sources give one kind, they number alike."""
 

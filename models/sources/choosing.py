@@ -1,14 +1,13 @@
-"""Adding up scores and choosing the best of them: what the kernels of most sources share."""
+"""Choosing the best of many: what the kernels of most sources share."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from models.kernel import ahead_in, allocating_kernel, inlined, is_wide, kernel, prefetch
-from models.rows import Array, grown
+from models.rows import Array
 
 _LONG: Final = 512
 """Longer lists are made with a heap."""
@@ -156,6 +155,33 @@ def threshold(values: Array, k: int, most: int) -> tuple[float, float]:
     return _bisected(upper[:m] if m >= k else values, k, most)
 
 
+@allocating_kernel
+def foremost(values: Array, ids: Array, k: int, most: int, held: Array, held_ids: Array) -> int:
+    """Those of `ids` with the best `k` values, and more, into `held` and `held_ids` (n,), in no order; how many: at most `most`
+    unless some are equal. Many are walked through once, keeping those that can be among the first as far as a sample tells."""
+    n = len(values)
+    m = np.uint64(0)
+    if n > _MANY:
+        floor = _floor(values, k, np.empty(_SAMPLE // 2))
+        for x in range(n):
+            held[m] = values[x]
+            held_ids[m] = ids[x]
+            m += np.uint64(values[x] >= floor)
+    if m < np.uint64(k):
+        held[:n] = values
+        held_ids[:n] = ids
+        m = np.uint64(n)
+    among = int(np.int64(m))
+    low, _ = _bisected(held[:among], k, most)
+    m = np.uint64(0)
+    for x in range(among):
+        value = held[x]
+        held[m] = value
+        held_ids[m] = held_ids[x]
+        m += np.uint64(value >= low)
+    return int(np.int64(m))
+
+
 @kernel
 def first_keys(keys: Array, wanted: int) -> np.uint64:
     """The largest of the `wanted` smallest keys, which are hashes: evenly spread."""
@@ -272,13 +298,7 @@ def choose_allowed(
     held = np.empty(n)
     held_ids = np.empty(n, ids.dtype)
     if n > 2 * wanted and is_wide(seen):
-        low, _ = threshold(values, wanted, wanted + wanted // 4)
-        m = 0
-        for x in range(n):
-            held[m] = values[x]
-            held_ids[m] = ids[x]
-            m += (values[x] >= low) & (values[x] > 0.0)
-        among = m
+        among = foremost(values, ids, wanted, wanted + wanted // 4, held, held_ids)
         m = _only_allowed(held[:among], held_ids[:among], open_items, seen, stamp, held, held_ids)
         if m >= k:
             return choose(held[:m], held_ids[:m], keys, k, items, scores)
@@ -317,88 +337,3 @@ def best_scaled(
         values[x] = score[i] * scale[i]
         score[i] = values[x]
     return choose_allowed(values, touched[:count], open_items, seen, stamp, keys, k, items, scores)
-
-
-@inlined
-def blank(fraction: Array, because: Array) -> None:
-    """No piece of evidence yet, for any item."""
-    fraction[:] = 0.0
-    because[:] = -1
-
-
-@inlined
-def offer(fraction: Array, because: Array, x: int, part: float, item: int) -> None:
-    """Offer a part of the score of the item at place `x` to its pieces of evidence: the largest stay, the first among equals.
-    Rows begin as by `blank`.
-    """
-    e = fraction.shape[1] - 1
-    if part <= fraction[x, e]:
-        return
-    while e > 0 and fraction[x, e - 1] < part:
-        fraction[x, e] = fraction[x, e - 1]
-        because[x, e] = because[x, e - 1]
-        e -= 1
-    fraction[x, e] = part
-    because[x, e] = item
-
-
-@kernel
-def clear(score: Array, touched: Array, count: Array) -> None:
-    """Set the touched places to 0."""
-    far = ahead_in(score)
-    for x in range(count[0]):
-        if x + far < count[0]:
-            prefetch(score, touched[x + far])
-        score[touched[x]] = 0
-    count[0] = 0
-
-
-@kernel
-def gather(score: Array, items: Array, out: Array) -> None:
-    """out[x] = score[items[x]]."""
-    for x in range(len(items)):
-        out[x] = score[items[x]]
-
-
-@kernel
-def clear_lanes(score: Array, touched: Array, count: int) -> None:
-    """Set the touched rows to 0."""
-    far = ahead_in(score)
-    for x in range(count):
-        if x + far < count:
-            prefetch(score, touched[x + far])
-        score[touched[x]] = 0.0
-
-
-@kernel
-def gather_lane(score: Array, lane: int, items: Array, out: Array) -> None:
-    """out[x] = score[items[x], lane]."""
-    for x in range(len(items)):
-        out[x] = score[items[x], lane]
-
-
-class Accumulator:
-    """Sparse scratch: a score per item, of which only the touched ones are cleared. Not state.
-
-    Kernels add to `score` and append to `touched` what was 0 before; `count[0]` is the number of touched items. They do so
-    without a branch, which could not be predicted: always write to the end of `touched` (it has a place to spare), and count on
-    if the score was 0.
-    """
-
-    def __init__(self) -> None:
-        self.score: npt.NDArray[np.float64] = np.zeros(16)
-        self.touched: npt.NDArray[np.int32] = np.zeros(17, np.int32)
-        self.count: npt.NDArray[np.int64] = np.zeros(1, np.int64)
-
-    def ensure(self, span: int) -> None:
-        """Make place for indices below `span`."""
-        self.score = grown(self.score, span)
-        self.touched = grown(self.touched, span + 1)
-
-    def reset(self) -> None:
-        """All 0."""
-        clear(self.score, self.touched, self.count)
-
-    def gather(self, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        """Scores of `items` into `out`."""
-        gather(self.score, items, out)

@@ -32,7 +32,7 @@ from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
 from models.sources import embedding_kernels as kernels
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, choose
-from models.sources.choosing import threshold
+from models.sources.choosing import foremost
 
 _REPLAY_USERS: Final = 65_536
 """Users of the newest positive events, among whom replays choose."""
@@ -43,17 +43,12 @@ _SPREAD: Final = 20.0
 
 
 @kernel
-def _allowed_above(low: float, values: Array, ids: Array, open_items: Array, seen: Array, stamp: int, out: Array) -> int:
-    """Those of `ids` that are allowed and have at least a value into `out`; how many."""
+def _allowed(items: Array, open_items: Array, seen: Array, stamp: int, out: Array) -> int:
+    """Those that are allowed into `out` (which may be where they stand); how many."""
     n = 0
-    for x in range(len(ids)):
-        out[n] = ids[x]
-        n += values[x] >= low
-    above = n
-    n = 0
-    for x in range(above):
-        out[n] = out[x]
-        n += allowed(out[x], open_items, seen, stamp)
+    for x in range(len(items)):
+        out[n] = items[x]
+        n += allowed(items[x], open_items, seen, stamp)
     return n
 
 
@@ -79,23 +74,23 @@ def _chosen(
 @allocating_kernel
 def _find(
     into: Array, out: Array, bias: Array, alive: Array, profile: Array, context_items: int, decay: float, recent: Array,
-    stale: Array, coarse: Array, scales: Array, owner: Array, context: Array, open_items: Array, seen: Array, stamp: int,
-    keys: Array, k: int, ids: Array, items: Array, scores: Array,
+    recent_place: Array, stale: Array, changed: Array, coarse: Array, scales: Array, context: Array, open_items: Array,
+    seen: Array, stamp: int, keys: Array, k: int, ids: Array, items: Array, scores: Array,
 ) -> tuple[int, int, float]:  # fmt: skip
     """Candidates among `recent`: how many are compared by their vectors (into `ids`, as long as `recent`), how many are chosen
     of those, and the affinity of the best. `context` becomes that of the profile; -1 chosen: it has none."""
     if kernels.context_of(into, profile, len(profile), context_items, decay, alive, context) == 0.0:
         return 0, -1, 0.0
-    kernels.follow(out, bias, recent, stale, coarse, scales, owner)
+    kernels.follow(out, bias, recent_place, stale, changed, coarse, scales)
     n = len(recent)
-    about = np.empty(n)
-    kernels.along(coarse[:n], scales, context, about)
-    low = -np.inf
+    m = 0
     if n > 2 * _WIDER * k:
-        low, _ = threshold(about, _WIDER * k, _WIDER * k + k)
-    m = _allowed_above(low, about, recent, open_items, seen, stamp, ids)
-    if m < k and low > -np.inf:
-        m = _allowed_above(-np.inf, about, recent, open_items, seen, stamp, ids)
+        about = np.empty(n)
+        kernels.along(coarse[:n], scales, context, about)
+        m = foremost(about, recent, _WIDER * k, _WIDER * k + k, np.empty(n), ids)
+        m = _allowed(ids[:m], open_items, seen, stamp, ids)
+    if m < k:
+        m = _allowed(recent, open_items, seen, stamp, ids)
     count, top = _chosen(out, bias, context, ids[:m], keys, k, items, scores)
     return m, count, top
 
@@ -135,7 +130,7 @@ class Embedding(Source):
     family = Family.COLLABORATIVE
     kept = ("into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_past", "_counters")
     scratch = (
-        "_scratch", "_context", "_top", "_known", "_settings", "_stale", "_coarse", "_scales", "_owner", "_near", "_stamp",
+        "_scratch", "_context", "_top", "_known", "_settings", "_stale", "_changed", "_coarse", "_scales", "_near", "_stamp",
     )  # fmt: skip
     gradient = True
 
@@ -159,10 +154,11 @@ class Embedding(Source):
         self._recent_place: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
         self._coarse: npt.NDArray[np.int8] = np.zeros((len(self._recent), dim), np.int8)
         self._scales: npt.NDArray[np.float32] = np.zeros((len(self._recent), 2), np.float32)
-        self._owner: npt.NDArray[np.int32] = np.full(len(self._recent), -1, np.int32)
-        """By place in `_recent`: output vector in bytes, its scale and the bias, of which item they are."""
-        self._stale: npt.NDArray[np.uint8] = np.ones(16, np.uint8)
-        """Per item: 1 where its vector has changed since it became bytes."""
+        """By place in `_recent`: output vector in bytes, its scale and the bias."""
+        self._stale: npt.NDArray[np.uint8] = np.zeros(16, np.uint8)
+        """Per item: 1 where its vector has changed since it became bytes, or it had no place among the recent ones."""
+        self._changed: npt.NDArray[np.int32] = np.zeros(18, np.int32)
+        """How many are so, which, and a place to spare."""
         self._past: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
         self._counters: npt.NDArray[np.int64] = np.zeros(3, np.int64)
         """Place in `_recent` for the next new item, items there, positive events so far."""
@@ -185,11 +181,15 @@ class Embedding(Source):
             old = len(self._recent_place)
             self._recent_place = grown(self._recent_place, items, self.bound)
             self._recent_place[old:] = -1
-            self._stale = np.ones(len(self.alive), np.uint8)
+            self._stale = grown(self._stale, items, self.bound)
+            self._changed = grown(self._changed, len(self._stale) + 2)
 
     def restore(self, saved: Mapping[str, Value]) -> None:
         super().restore(saved)
-        self._stale = np.ones(len(self.alive), np.uint8)
+        self._stale = np.zeros(len(self.alive), np.uint8)
+        self._changed = np.zeros(len(self.alive) + 2, np.int32)
+        recent = self._recent[: self._counters.item(kernels.RECENT)]
+        self._stale[recent], self._changed[0], self._changed[1 : 1 + len(recent)] = 1, len(recent), recent
 
     # -------------------------------------------------------------------------------------------- learning
     def taught(self, step: Step) -> None:
@@ -200,8 +200,8 @@ class Embedding(Source):
         profiles = self.history.profiles
         kernels.taught(
             self.into, self.out, self.bias, self.alive, profiles.data, profiles.rows, step.user, step.item,
-            self.history.items.keys, self._past, _REPLAY_USERS, self._recent, self._recent_place, self._stale, self._counters,
-            self.random, self._scratch, 0 if step.hurried else self.config.embedding_replays, *self._settings,
+            self.history.items.keys, self._past, _REPLAY_USERS, self._recent, self._recent_place, self._stale, self._changed,
+            self._counters, self.random, self._scratch, 0 if step.hurried else self.config.embedding_replays, *self._settings,
         )  # fmt: skip
 
     def forget_item(self, item: int) -> None:
@@ -215,8 +215,8 @@ class Embedding(Source):
         near = np.empty(len(recent), np.int32)
         compared, count, self._top = _find(
             self.into, self.out, self.bias, self.alive, query.profile, config.embedding_context, config.embedding_decay,
-            recent, self._stale, self._coarse, self._scales, self._owner, self._context, query.open, query.seen, query.stamp,
-            self.history.items.keys, query.k, near, found.items, found.scores,
+            recent, self._recent_place, self._stale, self._changed, self._coarse, self._scales, self._context, query.open,
+            query.seen, query.stamp, self.history.items.keys, query.k, near, found.items, found.scores,
         )  # fmt: skip
         self._near, self._stamp = near[:compared], query.stamp
         self._known = count >= 0

@@ -10,13 +10,17 @@ from typing import Final
 import numpy as np
 
 from models.dot import dot
-from models.kernel import allocating_kernel, allocating_loose_kernel, kernel, loose_kernel
+from models.kernel import allocating_kernel, allocating_loose_kernel, inlined, is_wide, kernel, loose_kernel, prefetch
 from models.rows import Array
-from models.sources.choosing import blank
+from models.sources.accumulator import blank
 
 IN_RATE: Final = 3.0
 """Input vectors learn faster: each takes part in the context of many targets, but only by its small weight in it."""
 BIAS_RATE: Final = 0.2
+_LINE: Final = 16
+"""Numbers in a cache line."""
+_AHEAD: Final = 12
+"""Vectors that are asked for before they are compared."""
 NEXT, RECENT, TAUGHT = 0, 1, 2
 """Places in `counters`, see `taught`."""
 
@@ -61,11 +65,19 @@ def context_of(into: Array, profile: Array, end: int, items: int, decay: float, 
     return float(total)
 
 
+@inlined
+def mark(item: int, stale: Array, changed: Array) -> None:
+    """Note, once, that the bytes of an item are to be made (see `follow`). The first of `changed` is the number of the rest."""
+    changed[1 + changed[0]] = item
+    changed[0] += stale[item] == 0
+    stale[item] = 1
+
+
 @loose_kernel
 def step(
     into: Array, out: Array, bias: Array, alive: Array, profile: Array, place: int, items: int, decay: float,
-    rate: float, shrink: float, negatives: int, random: Array, pool: Array, stale: Array, scratch: Array, ids: Array,
-    score: Array,
+    rate: float, shrink: float, negatives: int, random: Array, pool: Array, stale: Array, changed: Array, scratch: Array,
+    ids: Array, score: Array,
 ) -> None:  # fmt: skip
     """One step of sampled softmax: the item at `place` of a profile against `negatives` items of `pool`, given those before it.
 
@@ -106,7 +118,7 @@ def step(
             gradient[a] += error * out[j, a]
             out[j, a] = out[j, a] * keep + by * context[a]
         bias[j] += np.float32(BIAS_RATE) * by
-        stale[j] = 1
+        mark(j, stale, changed)
     into_rate = np.float32(rate * IN_RATE / total)
     weight = np.float32(1)
     for x in range(place - 1, max(-1, place - 1 - items), -1):
@@ -131,21 +143,22 @@ def place_of(profile: Array, item: int) -> int:
 @allocating_loose_kernel
 def taught(
     into: Array, out: Array, bias: Array, alive: Array, data: Array, rows: Array, user: int, item: int, keys: Array,
-    past: Array, most_past: int, recent: Array, recent_place: Array, stale: Array, counters: Array, random: Array, scratch: Array,
-    replays: int, items: int, decay: float, rate: float, replay_rate: float, shrink: float, negatives: int,
+    past: Array, most_past: int, recent: Array, recent_place: Array, stale: Array, changed: Array, counters: Array, random: Array,
+    scratch: Array, replays: int, items: int, decay: float, rate: float, replay_rate: float, shrink: float, negatives: int,
 ) -> None:  # fmt: skip
     """Learn from a positive event: a step on the event itself and `replays` steps on random places in the profiles of users who
     were active before. `past` and `recent` are rings of their users and of items; `counters` see above."""
     if alive[item] == 0:
         born(into, out, bias, item, np.array([keys[item] | np.uint64(1)]))
         alive[item] = 1
-        stale[item] = 1
+        mark(item, stale, changed)
     if recent_place[item] < 0:
         place = counters[NEXT]
         if recent[place] >= 0:
             recent_place[recent[place]] = -1
         recent[place] = item
         recent_place[item] = place
+        mark(item, stale, changed)
         counters[NEXT] = (place + 1) % len(recent)
         counters[RECENT] = max(counters[RECENT], place + 1)
     past[counters[TAUGHT] % most_past] = user
@@ -158,8 +171,8 @@ def taught(
     place = place_of(profile, item)
     if place > 0:
         step(
-            into, out, bias, alive, profile, place, items, decay, rate, shrink, negatives, random, pool, stale, scratch, ids,
-            score,
+            into, out, bias, alive, profile, place, items, decay, rate, shrink, negatives, random, pool, stale, changed,
+            scratch, ids, score,
         )  # fmt: skip
     for _ in range(replays):
         other = past[draw(random, pasts)]
@@ -169,8 +182,8 @@ def taught(
         profile = data[rows[other].start : rows[other].start + size]
         place = 1 + draw(random, size - 1)
         step(
-            into, out, bias, alive, profile, place, items, decay, replay_rate, shrink, negatives, random, pool, stale, scratch,
-            ids, score,
+            into, out, bias, alive, profile, place, items, decay, replay_rate, shrink, negatives, random, pool, stale, changed,
+            scratch, ids, score,
         )  # fmt: skip
 
 
@@ -178,11 +191,17 @@ _BYTE: Final = 127.0
 
 
 @kernel
-def follow(out: Array, bias: Array, recent: Array, stale: Array, coarse: Array, scales: Array, owner: Array) -> None:
-    """Make bytes of the vectors of `recent` anew where they have changed or another item has come to a place."""
-    for x in range(len(recent)):
-        i = recent[x]
-        if stale[i] == 0 and owner[x] == i:
+def follow(
+    out: Array, bias: Array, recent_place: Array, stale: Array, changed: Array, coarse: Array, scales: Array
+) -> None:  # fmt: skip
+    """Make the bytes of the marked items that are among the most recent ones."""
+    marked = changed[0]
+    changed[0] = 0
+    for c in range(marked):
+        i = changed[1 + c]
+        stale[i] = 0
+        x = recent_place[i]
+        if x < 0:
             continue
         most = np.float32(0)
         for a in range(out.shape[1]):
@@ -192,8 +211,6 @@ def follow(out: Array, bias: Array, recent: Array, stale: Array, coarse: Array, 
             coarse[x, a] = np.int8(np.rint(out[i, a] * to))
         scales[x, 0] = most / np.float32(_BYTE)
         scales[x, 1] = bias[i]
-        owner[x] = i
-        stale[i] = 0
 
 
 @allocating_kernel
@@ -214,10 +231,23 @@ def along(coarse: Array, scales: Array, context: Array, result: Array) -> None:
         result[x] = np.float64(scales[x, 1]) + np.float64(scale * scales[x, 0]) * totals[x]
 
 
+@inlined
+def ask_for(vectors: Array, row: int) -> None:
+    """Ask for all of a vector (see `kernel.prefetch`), which lies in several cache lines."""
+    vector = vectors[row]
+    for a in range(0, len(vector), _LINE):
+        prefetch(vector, a)
+
+
 @loose_kernel
 def affinities(out: Array, bias: Array, context: Array, items: Array, result: Array) -> None:
     """bias_i + context . out_i for each of `items`."""
-    for x in range(len(items)):
+    far = is_wide(out)
+    for x in range(-_AHEAD if far else 0, len(items)):
+        if far and x + _AHEAD < len(items):
+            ask_for(out, items[x + _AHEAD])
+        if x < 0:
+            continue
         i = items[x]
         s = bias[i]
         for a in range(out.shape[1]):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import ahead_in, kernel, prefetch
-from models.pairs import PAIR, lookup, neighbours
+from models.kernel import ahead_in, is_wide, kernel, prefetch
+from models.pairs import PAIR, ask_for, lookup, neighbours
 from models.rows import Array
 from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_scaled, blank, offer
 
@@ -49,6 +49,10 @@ def _evidence(
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
     blank(fraction, because)
+    if is_wide(data):
+        for p in range(max(0, len(profile) - length), len(profile)):
+            for x in range(len(wanted)):
+                ask_for(data, rows, profile[p].item, wanted[x])
     age = 1.0
     for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[p].item

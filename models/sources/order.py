@@ -13,8 +13,9 @@ from models.kept import Kept, Value
 from models.kernel import ahead_in, allocating_kernel, kernel, prefetch
 from models.pairs import PAIR, Pairs, add, bumped, home, neighbours
 from models.rows import Array, grown
+from models.sources.accumulator import clear_lanes
 from models.sources.base import Found, Query, State, Step
-from models.sources.choosing import choose_allowed, clear_lanes
+from models.sources.choosing import choose_allowed
 
 SPAN: Final = 20
 """The largest distance of two places that count for each other."""

@@ -28,7 +28,7 @@ from models.kept import Kept
 from models.rows import Array, aligned, grown
 from models.side_by_side import WIDTH
 from models.sources import peers_kernels as kernels
-from models.sources.choosing import gather_lane
+from models.sources.accumulator import gather_lane
 from models.sources.peers_kernels import COLUMNS, LANES, MARK, MASKS
 
 if TYPE_CHECKING:

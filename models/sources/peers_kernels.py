@@ -72,6 +72,7 @@ def meet(
             v = np.uint64(row[c])
             users[n] = v
             match[n] = j
+            sizes[n] = profile_rows[v].size
             place = np.uint64(place_of[v])
             known = (place < n) & (users[place] == v)
             place = place if known else n
@@ -81,8 +82,6 @@ def meet(
         for lane in range(LANES):
             if back < lengths[lane]:
                 reached[lane] = n
-    for at in range(n):
-        sizes[at] = profile_rows[users[at]].size
     return int(n)
 
 
@@ -122,11 +121,13 @@ def nearest(
 ) -> int:  # fmt: skip
     """The places of all peers that count in some lane into `near`, in the order of their keys; their number. `shared` becomes the
     weights of those, 0 in lanes where they do not count."""
-    weights = np.zeros((LANES, met))
+    weights = np.empty((LANES, met))
     lows = np.empty(LANES)
+    for place in range(met):
+        others = users[place] != user
+        for lane in range(LANES):  # nothing is shared in lanes that do not reach as far
+            weights[lane, place] = shared[place, lane] * norms[lane, sizes[place]] * others
     for lane in range(LANES):
-        for place in range(reached[lane]):
-            weights[lane, place] = shared[place, lane] * norms[lane, sizes[place]] * (users[place] != user)
         lows[lane] = _lowest(weights[lane, : reached[lane]], users, keys, most[lane])
     n = 0
     for place in range(met):

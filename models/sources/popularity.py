@@ -155,7 +155,7 @@ class Popularity(_Ranked):
             self._changed(step.item)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("popular", whole(len(items)), number=self.counts[items].reshape(-1, 1))
+        return Grounds("popular", whole(len(items)), number=self.counts.take(items).reshape(-1, 1))
 
 
 class Trending(_Ranked):
@@ -211,4 +211,4 @@ class Trending(_Ranked):
         self.board.rebuild(self._counts, history.items.keys, history.items.span)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("trending", whole(len(items)), text=self._said)
+        return Grounds("trending", whole(len(items)), common=self._said)

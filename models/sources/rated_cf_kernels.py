@@ -14,7 +14,8 @@ import numpy as np
 from models.kernel import allocating_kernel, inlined, kernel
 from models.rating_neighbours.kernels import direction, opinions
 from models.rows import Array
-from models.sources.choosing import blank, choose, offer
+from models.sources.accumulator import blank, offer
+from models.sources.choosing import choose
 
 PAIRED: Final = np.dtype([("common", "<i8"), ("product", "<f8"), ("left", "<f8"), ("right", "<f8")])
 """What the raters of one item say of another: how many rated both, inner product and squared lengths of the deviations."""

@@ -17,11 +17,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.kernel import kernel
-from models.pairs import lookup
+from models.kernel import is_wide, kernel
+from models.pairs import ask_for, lookup
 from models.rows import Array
+from models.sources.accumulator import gather_lane
 from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, blank, offer
-from models.sources.choosing import gather_lane
 from models.sources.order import ONE, Order
 
 
@@ -32,6 +32,12 @@ def _evidence(
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
     blank(fraction, because)
+    if is_wide(data):
+        for p in range(max(0, len(profile) - length), len(profile)):
+            for x in range(len(wanted)):
+                ask_for(data, rows, profile[p].item, wanted[x])
+                if both:
+                    ask_for(data, rows, wanted[x], profile[p].item)
     age = 1.0
     for p in range(len(profile) - 1, max(-1, len(profile) - 1 - length), -1):
         j = profile[p].item

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.sources.choosing import best_of, best_scaled, choose_allowed, threshold
+from models.sources.choosing import best_of, best_scaled, choose_allowed, foremost, threshold
 
 SMALL, WIDE = 3_000, 60_000
 """Items of a catalogue whose arrays are at hand, and of one whose arrays are not."""
@@ -58,6 +58,22 @@ def test_the_bounds_of_a_threshold(kind: object, n: int, k: int, most: int) -> N
     assert np.count_nonzero(values >= high) < k
     between = values[(values >= low) & (values < high)]
     assert above <= most or len(np.unique(between)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [30, 200, 2_048, 2_049, 20_000])
+@pytest.mark.parametrize(("k", "most"), [(1, 1), (40, 53), (80, 100), (150, 200)])
+def test_the_foremost_hold_the_best_and_hardly_more(kind: object, n: int, k: int, most: int) -> None:
+    values = kind(np.random.default_rng(n + k), n) if n >= 128 else np.random.default_rng(n).random(n)  # type: ignore[operator]
+    ids = np.random.default_rng(1).permutation(n).astype(np.int32)
+    held, held_ids = np.empty(n), np.empty(n, np.int32)
+    count = foremost(values, ids, k, most, held, held_ids)
+    of = dict(zip(ids.tolist(), values.tolist(), strict=True))
+    assert len(set(held_ids[:count].tolist())) == count >= min(k, n)
+    assert [of[i] for i in held_ids[:count].tolist()] == held[:count].tolist()
+    assert sorted(held[:count])[::-1][:k] == sorted(values)[::-1][:k]
+    kth = sorted(values)[-min(k, n)]
+    assert count <= most or np.count_nonzero(values == kth) > 1, "some are equal"
 
 
 def expected(

@@ -9,7 +9,7 @@ import pytest
 
 from models import Click, Config, Recommender
 from models.events import encode
-from models.newcomers import NOTE, Newcomers
+from models.newcomers import NOTE, Newcomers, _lot
 from models.rerank import Reranked
 from tests.models.streams_of import shop as random_shop
 
@@ -127,6 +127,31 @@ def test_places_are_drawn_as_often_as_their_propensities_say() -> None:
     assert set(given) == set(p)
     for item, part in expected.items():
         assert abs(given[item] / requests - part) < 4 * (part * (1 - part) / requests) ** 0.5
+
+
+def plain_lot(user: int, at_ms: int, events: int) -> float:
+    """As `_lot`, in whole numbers without a bound."""
+    bits = 0
+    for more in (user, at_ms, events):
+        bits = (bits + more) % 2**64
+        bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+        bits ^= bits >> 31
+    return (bits >> 11) / 2.0**53
+
+
+def test_the_lot_is_a_hash_and_falls_evenly() -> None:
+    """For people, times and numbers of events that follow each other, as they do, each alone."""
+    for user, at_ms, events in [(0, 0, 0), (2**64 - 1, 2**62, 10**9), (12_345, -1, 7)]:
+        assert _lot(np.uint64(user), at_ms, events) == plain_lot(user, at_ms, events)
+    for lots in (
+        [_lot(np.uint64(k), 1_700_000_000_000, 1_000) for k in range(20_000)],
+        [_lot(np.uint64(5), 1_700_000_000_000 + k, 1_000) for k in range(20_000)],
+        [_lot(np.uint64(5), 1_700_000_000_000, k) for k in range(20_000)],
+    ):
+        parts = np.bincount((np.array(lots) * 20).astype(int), minlength=20)
+        assert ((parts - 1_000) ** 2 / 1_000).sum() < 45, "chi square with 19 degrees of freedom: one in a thousand is above 44"
+        assert abs(np.corrcoef(lots[:-1], lots[1:])[0, 1]) < 0.03
 
 
 def test_without_a_draw_the_best_is_certain() -> None:
