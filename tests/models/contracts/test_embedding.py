@@ -202,3 +202,18 @@ def test_bytes_are_those_of_the_item_that_is_there() -> None:
             user = f"alone{k - 64 + k % 8}"
             found = [tested.history.items.get(item) for item in scores(tested, "embedding", user, k=4)]
             assert found == nearest(tested, user, 4)
+
+
+def test_bytes_are_made_anew_for_an_item_that_begins_again() -> None:
+    """An index that comes to stand for another item keeps its place among those taken last, not its vectors."""
+    tested = model(repeats="never", embedding_replays=0)
+    for event in shop(3, users=40, items=500, events=4_000):
+        tested.learn(event)
+    wanted = [tested.history.items.name(i) for i in nearest(tested, "u0", 120)]
+    before = list(scores(tested, "embedding", "u0"))
+    for k, item in enumerate(wanted):
+        source(tested).forget_item(tested.history.items.get(item))
+        tested.learn(Click(event_id=f"x{k}", user_id=f"alone{k}", item_id=item, timestamp_ms=10**13 + k))
+    found = list(scores(tested, "embedding", "u0"))
+    assert found == [tested.history.items.name(i) for i in nearest(tested, "u0", 40)]
+    assert found != before, "the vectors are others"
