@@ -28,8 +28,8 @@ from tests.benchmarks.model_cost import Row
 from tests.chaos.storm import LISTS, Process
 from tests.streams.flow import Flow, flow, page_of, settle, until
 
-ROLES: Final = ("ingest,recommend,attribute,embed", *[LISTS] * 7)
-"""Of each worker of a group: one embeds for all."""
+EVERYTHING: Final = "ingest,recommend,attribute,embed"
+"""Roles of a worker that is alone. Beside several there is an embedder, as in docker-compose.yml."""
 FRESHNESS: Final = "freshet_freshness_seconds"
 WARM_S: Final = 8
 """The first events of a process find nothing in its caches."""
@@ -82,11 +82,13 @@ def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int
     place, prefix = directory / f"fresh-{rate}-{workers}", f"fresh{rate}-{workers}."
     place.mkdir()
     with flow(bootstrap, place, prefix, embedding_model="bundled") as river:
-        group = [Process(f"w{n}", roles, river) for n, roles in enumerate(ROLES[:workers])]
+        group = [Process(f"w{n}", LISTS if workers > 1 else EVERYTHING, river) for n in range(workers)]
+        embedders = [Process("embedder", "embed", river)] if workers > 1 else []
+        ports = [one.port for one in group]
         try:
-            begin(group, cores)
+            begin([*group, *embedders], cores)
             until(lambda: all(_shares(one, workers) for one in group), "all are at work", PATIENCE_S)
-            ports = [one.port for one in group]
+            until(lambda: all(one.metric("freshet_ready") == 1.0 for one in embedders), "texts are embedded", PATIENCE_S)
             publish(river, items, rate)
             settle(river.settings, *ports)
             publish(river, warm, rate)
@@ -98,7 +100,7 @@ def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int
             settle(river.settings, *ports)
             now = reading(*ports)
         finally:
-            for one in group:
+            for one in [*group, *embedders]:
                 one.kill()
     share, count = within(0.1, now, was)
     p50, p99 = (quantile(q, FRESHNESS, now, was) or 0.0 for q in (0.5, 0.99))
