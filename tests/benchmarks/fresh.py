@@ -73,8 +73,8 @@ def _sent(event: Event | Impression | Item, due: int) -> Sent:
 
 
 def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int, cores: Collection[int] = ()) -> Iterator[Row]:
-    """Freshness at a rate, of a group of workers (several: with an embedder) on some `cores` (see `begin`); the bundled encoder at
-    work, a snapshot now and then."""
+    """Freshness at a rate, of a group of workers (several: with an embedder) on some `cores` (see `begin`); the bundled encoder
+    at work, a snapshot now and then."""
     events = played(rate * (WARM_S + seconds), rate)
     items = [sent for sent in events if sent.topic == "items"]
     warm = [sent for sent in events[len(items) :] if sent.due < rate * WARM_S]
