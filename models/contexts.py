@@ -13,7 +13,6 @@ A request that says nothing has no row of the last kind. All rows start at 0, so
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,6 +21,8 @@ import numpy.typing as npt
 
 from models.interning import Interner
 from models.kept import Kept, Misfit, Value, fitting
+from models.kernel import kernel
+from models.rows import Array
 from models.sources.base import Query
 
 SHARED: Final = 0
@@ -38,6 +39,18 @@ _PAUSE: Final = HISTORY + HISTORIES
 _HOUR: Final = _PAUSE + len(_PAUSES) + 1
 _WEEKEND: Final = _HOUR + _DAY // _BLOCK
 _VALUES: Final = _WEEKEND + 2
+
+
+@kernel
+def _groups(known: int, pause_ms: int, at_ms: int, rows: Array) -> None:
+    """The first four rows of a request."""
+    rows[0], rows[1] = HISTORY, _PAUSE
+    for bound in _KNOWN:
+        rows[0] += known >= bound
+    for bound in _PAUSES:
+        rows[1] += pause_ms >= bound
+    rows[2] = _HOUR + at_ms % _DAY // _BLOCK
+    rows[3] = _WEEKEND + ((at_ms // _DAY + 3) % 7 >= 5)  # the first day of Unix time was a Thursday, Monday is 0
 
 
 class Values(Interner):
@@ -69,17 +82,15 @@ class Contexts(Kept):
 
     def rows(self, query: Query) -> npt.NDArray[np.int64]:
         """The rows of a request besides the shared one: (4 or more,). Only reads."""
-        rows = [
-            HISTORY + bisect_right(_KNOWN, len(query.profile)),
-            _PAUSE + bisect_right(_PAUSES, query.pause_ms),
-            _HOUR + query.at_ms % _DAY // _BLOCK,
-            _WEEKEND + int((query.at_ms // _DAY + 3) % 7 >= 5),  # the first day of Unix time was a Thursday, Monday is 0
-        ]
-        for pair in _pairs(query.context):
-            place = self.values.get(pair)
+        places = [self.values.get(pair) for pair in _pairs(query.context)] if query.context else []
+        rows: npt.NDArray[np.int64] = np.empty(4 + len(places), np.int64)
+        _groups(len(query.profile), query.pause_ms, query.at_ms, rows)
+        known = 4
+        for place in places:
             if place >= 0:
-                rows.append(_VALUES + place)
-        return np.array(rows, np.int64)
+                rows[known] = _VALUES + place
+                known += 1
+        return rows[:known]
 
     def meet(self, context: Mapping[str, str] | None, user: int, waiting: dict[str, int]) -> None:
         """Give the values of a request that is learned from rows of their own, as long as there are any. `waiting`: the newest

@@ -18,7 +18,8 @@ class Union:
     """The candidates of all sources for one query. `n` items, S sources; buffers are used again by the next query.
 
     `items` (n,): distinct item indices; `ranks` (S, n): place in the source's list, 1 is the first, 0 not in it;
-    `scores` (S, n): the source's score (of all items if the fusion asks for it, else only where the rank is not 0).
+    `scores` (S, n): the source's score (of all items if the fusion asks for it, else only where the rank is not 0). Kernels are
+    given `rank_rows` and `score_rows`, whole arrays of which the first n columns count.
     """
 
     def __init__(self, sources: list[Source], k: int) -> None:
@@ -29,13 +30,10 @@ class Union:
         self.found_scores: npt.NDArray[np.float64] = np.zeros((len(sources), k))
         self.counts: npt.NDArray[np.int64] = np.zeros(len(sources), np.int64)
         self._items: npt.NDArray[np.int32] = np.zeros(width, np.int32)
-        self._ranks: npt.NDArray[np.int32] = np.zeros((len(sources), width), np.int32)
-        self._scores: npt.NDArray[np.float64] = np.zeros((len(sources), width))
+        self.rank_rows: npt.NDArray[np.int32] = np.zeros((len(sources), width), np.int32)
+        self.score_rows: npt.NDArray[np.float64] = np.zeros((len(sources), width))
         self._place: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
         self.n = 0
-
-    def note(self, taken: int) -> None:
-        """Somebody took an item. Called for every positive event, after `learn` and also where that is not called."""
 
     def ensure(self, items: int) -> None:
         """Make place for so many items."""
@@ -46,7 +44,8 @@ class Union:
     def merge(self, query: Query, *, complete: bool) -> None:
         """Make the union of what the sources have written into `found_*`; `complete`: ask all for the scores of all."""
         self.n = _merge(
-            self.found_items, self.found_scores, self.counts, self._place, self._items, self._ranks, self._scores
+            self.found_items, self.found_scores, self.counts, self._place, self._items, self.rank_rows, self.score_rows,
+            complete,
         )  # fmt: skip
         if complete and self.n:
             items, scores = self.items, self.scores
@@ -59,17 +58,18 @@ class Union:
 
     @property
     def ranks(self) -> npt.NDArray[np.int32]:
-        return self._ranks[:, : self.n]
+        return self.rank_rows[:, : self.n]
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
-        return self._scores[:, : self.n]
+        return self.score_rows[:, : self.n]
 
 
 @kernel
 def _merge(
-    found: Array, found_scores: Array, counts: Array, place: Array, items: Array, ranks: Array, scores: Array
+    found: Array, found_scores: Array, counts: Array, place: Array, items: Array, ranks: Array, scores: Array, complete: bool
 ) -> int:  # fmt: skip
+    """See `Union`; scores are left to those who write them for all items where these are asked for."""
     n = 0
     for s in range(len(counts)):
         for r in range(counts[s]):
@@ -77,12 +77,18 @@ def _merge(
             if place[i] < 0:
                 place[i] = n
                 items[n] = i
-                for z in range(len(counts)):
-                    ranks[z, n] = 0
-                    scores[z, n] = 0.0
                 n += 1
-            ranks[s, place[i]] = r + 1
-            scores[s, place[i]] = found_scores[s, r]
+    for s in range(len(counts)):
+        for x in range(n):
+            ranks[s, x] = 0
+        for r in range(counts[s]):
+            ranks[s, place[found[s, r]]] = r + 1
+    if not complete:
+        for s in range(len(counts)):
+            for x in range(n):
+                scores[s, x] = 0.0
+            for r in range(counts[s]):
+                scores[s, place[found[s, r]]] = found_scores[s, r]
     for x in range(n):
         place[items[x]] = -1
     return n

@@ -1,6 +1,8 @@
 """Kernels of the learned fusion; the formulas are those of `models.fusion_learned`.
 
-Features lie side by side, (4 S + 7, n or more): whatever is done with them walks through the candidates.
+Features lie side by side, (4 S + 7, n or more), and so do scores, ranks and shares, (S, n or more): whatever is done with them
+walks through the first n, the candidates. Kernels are given whole arrays, for of a slice a compiler does not know that one number
+lies beside the other.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from typing import Final
 import numpy as np
 
 from models.contexts import SHARED
-from models.kernel import allocating_kernel, allocating_loose_kernel, kernel, loose_kernel
+from models.kernel import allocating_kernel, allocating_loose_kernel, dividing_kernel, kernel, loose_kernel, prefetch
+from models.logarithm import log
 from models.rows import Array
 
 PER_SOURCE: Final = 4
@@ -22,41 +25,81 @@ _RANK: Final = 10.0
 _OWN_SCALE: Final = 0.2
 
 
-@kernel
+@dividing_kernel
 def features(scores: Array, ranks: Array, items: Array, behind: float, clock: int, events: Array, first: Array, last: Array,
-              out: Array) -> None:  # fmt: skip
+             out: Array) -> None:  # fmt: skip
     """Features of all candidates into `out` (see the module)."""
     count = len(items)
     sources = scores.shape[0]
+    for x in range(count):  # they lie all over the memory, and are looked at last
+        prefetch(events, items[x])
+        prefetch(first, items[x])
+        prefetch(last, items[x])
     for s in range(sources):
-        top = 0.0
-        for x in range(count):
-            top = max(top, scores[s, x])
-        for x in range(count):
-            v = scores[s, x] / top if top > 0.0 else 0.0
-            r = ranks[s, x]
-            at = PER_SOURCE * s
-            out[at, x] = v
-            if v > 0.0:
-                out[at + 1, x] = _RANK / (_RANK + (r - 1 if r > 0 else behind))
-                out[at + 2, x] = np.sqrt(v)
-                out[at + 3, x] = np.log(1.0 + 1000.0 * v) * _LOG
-            else:
-                out[at + 1, x] = 0.0
-                out[at + 2, x] = 0.0
-                out[at + 3, x] = 0.0
+        at = PER_SOURCE * s
+        top = _highest(scores[s], count)
+        if top > 0.0:
+            _scaled(scores[s], top, count, out[at])
+            _ranked(scores[s], ranks[s], behind, count, out[at + 1])
+            _rooted(out[at], count, out[at + 2])
+            _logged(out[at], 1000.0, _LOG, count, out[at + 3])
+        else:
+            for a in range(at, at + PER_SOURCE):
+                out[a, :count] = 0.0
     at = PER_SOURCE * sources
     for x in range(count):
         i = items[x]
-        out[at, x] = np.log(1.0 + events[i])
-        out[at + 1, x] = np.log(1.0 + (clock - first[i]))
-        out[at + 2, x] = np.log(1.0 + (clock - last[i]))
+        out[at, x] = events[i]
+        out[at + 1, x] = clock - first[i]
+        out[at + 2, x] = clock - last[i]
     for a in range(at, at + OWN):
+        _logged(out[a], 1.0, 1.0, count, out[a])
         total = 0.0
         for x in range(count):
             total += out[a, x]
         for x in range(count):
             out[a, x] = _OWN_SCALE * (out[a, x] - total / count)
+
+
+@kernel
+def _highest(scores: Array, count: int) -> float:
+    """The largest of four largest: one comparison does not wait for the other."""
+    a = b = c = d = 0.0
+    fours = count - count % 4
+    for x in range(0, fours, 4):
+        a = max(a, scores[x])
+        b = max(b, scores[x + 1])
+        c = max(c, scores[x + 2])
+        d = max(d, scores[x + 3])
+    for x in range(fours, count):
+        a = max(a, scores[x])
+    return max(a, b, c, d)
+
+
+@dividing_kernel
+def _scaled(scores: Array, top: float, count: int, out: Array) -> None:
+    for x in range(count):
+        out[x] = scores[x] / top
+
+
+@dividing_kernel
+def _ranked(scores: Array, ranks: Array, behind: float, count: int, out: Array) -> None:
+    for x in range(count):
+        place = ranks[x] - 1.0 if ranks[x] > 0 else behind
+        out[x] = _RANK / (_RANK + place) if scores[x] > 0.0 else 0.0
+
+
+@kernel
+def _rooted(values: Array, count: int, out: Array) -> None:
+    for x in range(count):
+        out[x] = np.sqrt(values[x])
+
+
+@dividing_kernel
+def _logged(values: Array, times: float, scale: float, count: int, out: Array) -> None:
+    """scale log(1 + times v)."""
+    for x in range(count):
+        out[x] = log(1.0 + times * values[x]) * scale
 
 
 @allocating_kernel
@@ -76,8 +119,18 @@ def mean(quick: Array, steady: Array, rows: Array) -> Array:
 
 
 @allocating_kernel
-def personally(together: Array, trust: Array) -> Array:
-    """Weights of the features of sources, and of those of the candidate itself, for a user with this `trust` (4 S,): those of the
+def share_out(
+    features: Array, count: int, quick: Array, steady: Array, rows: Array, trust: Array, p: Array, shares: Array
+) -> None:  # fmt: skip
+    """p of the candidates, and of it each source's share, for a user with this `trust` (4 S,) in the contexts of these rows."""
+    own = _personally(mean(quick, steady, rows), trust)
+    softmax(features, count, own, p)
+    _divide(features, count, own, p, shares)
+
+
+@allocating_kernel
+def _personally(together: Array, trust: Array) -> Array:
+    """Weights of the features of sources, and of those of the candidate itself, for a user with this `trust`: those of the
     personal features are in them."""
     count = len(trust) + OWN
     own: Array = together[:count].copy()
@@ -183,19 +236,13 @@ def _follow(matrix: Array, inverse: Array, g: Array, keep: float, prior: float) 
 
 
 @allocating_kernel
-def divide(features: Array, count: int, together: Array, p: Array, shares: Array) -> None:
+def _divide(features: Array, count: int, together: Array, p: Array, shares: Array) -> None:
     """p of each candidate divided among the sources that add to its score."""
     sources = shares.shape[0]
     totals = np.zeros(count)
     for s in range(sources):
         at = PER_SOURCE * s
-        for x in range(count):
-            part = 0.0
-            for a in range(PER_SOURCE):
-                part += features[at + a, x] * together[at + a]
-            part = max(part, 0.0)
-            shares[s, x] = part
-            totals[x] += part
+        _adds(features[at], features[at + 1], features[at + 2], features[at + 3], together[at : at + 4], totals, shares[s])
     for x in range(count):
         if totals[x] > 0.0:
             totals[x] = p[x] / totals[x]
@@ -207,18 +254,33 @@ def divide(features: Array, count: int, together: Array, p: Array, shares: Array
         for s in range(sources):
             shares[s, x] = features[PER_SOURCE * s, x] > 0.0
     for s in range(sources):
-        for x in range(count):
-            shares[s, x] *= totals[x]
+        _times(totals, shares[s])
 
 
 @kernel
-def alone(scores: Array, source: int, shares: Array) -> None:
+def _adds(one: Array, two: Array, three: Array, four: Array, weights: Array, totals: Array, out: Array) -> None:
+    """What a source's four features add to the scores, where they do."""
+    a, b, c, d = weights[0], weights[1], weights[2], weights[3]
+    for x in range(len(totals)):
+        part = max(one[x] * a + two[x] * b + three[x] * c + four[x] * d, 0.0)
+        out[x] = part
+        totals[x] += part
+
+
+@kernel
+def _times(factors: Array, out: Array) -> None:
+    for x in range(len(factors)):
+        out[x] *= factors[x]
+
+
+@kernel
+def alone(scores: Array, count: int, source: int, shares: Array) -> None:
     """Only one source has a share: its score as a part of the sum of its scores."""
     total = 0.0
-    for x in range(scores.shape[1]):
+    for x in range(count):
         total += scores[source, x]
     for s in range(scores.shape[0]):
-        for x in range(scores.shape[1]):
+        for x in range(count):
             shares[s, x] = scores[s, x] / total if s == source and total > 0.0 else 0.0
 
 

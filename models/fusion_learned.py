@@ -176,16 +176,14 @@ class Learned(Kept):
     def shares(self, union: Union, query: Query) -> npt.NDArray[np.float64]:
         n, side = self._look(union), self.side(query)
         best = side.fallback()
-        shares = self._shares[:, :n]
         if best is not None and union.counts[best] > 0:
-            kernels.alone(union.scores, best, shares)
-            return shares
-        together, trust = side.together(self.contexts.rows(query)), self.trust(query)
-        if trust.bound:
-            together = kernels.personally(together, trust.of(query.key))
-        kernels.softmax(self._features, n, together, self._p)
-        kernels.divide(self._features, n, together, self._p, shares)
-        return shares
+            kernels.alone(union.score_rows, n, best, self._shares)
+        else:
+            kernels.share_out(
+                self._features, n, side.weights, side.steady, self.contexts.rows(query), self.trust(query).of(query.key),
+                self._p, self._shares,
+            )  # fmt: skip
+        return self._shares[:, :n]
 
     # -------------------------------------------------------------------------------------------- learning
     def learn(self, union: Union, query: Query, taken: int) -> None:
@@ -223,7 +221,7 @@ class Learned(Kept):
             self._shares = np.zeros((self.count, size + 1))  # a slice is never the whole: kernels compile for one memory layout
         if n:
             kernels.features(
-                union.scores, union.ranks, union.items, self.behind, self.clock, self.events, self.first, self.last,
+                union.score_rows, union.rank_rows, union.items, self.behind, self.clock, self.events, self.first, self.last,
                 self._features,
             )  # fmt: skip
         return n

@@ -33,6 +33,12 @@ def allocating_kernel(function: _F) -> _F:
     return cast(_F, _compiled(function, _nrt=True))
 
 
+def dividing_kernel(function: _F) -> _F:
+    """A kernel in which division by 0 is no error but gives infinity or nan, as IEEE says: without a branch for it in every step
+    a compiler divides several numbers at once. It sees to it that nothing is divided by 0."""
+    return cast(_F, _compiled(function, _nrt=False, error_model="numpy"))
+
+
 def inlined(function: _F) -> _F:
     """A kernel that others take in where they call it: for small ones called again and again, where passing arrays would cost
     more than what is done with them."""
@@ -100,7 +106,8 @@ def _stamp() -> str:
     for path in sorted(here.parent.rglob("*.py")):
         source = path.read_bytes()
         if path == here or any(
-            b"\n@" + name in source for name in (b"kernel", b"inlined", b"intrinsic", b"loose_kernel", b"allocating_")
+            b"\n@" + name in source
+            for name in (b"kernel", b"inlined", b"intrinsic", b"loose_kernel", b"dividing_", b"allocating_")
         ):
             digest.update(source)
     return digest.hexdigest()

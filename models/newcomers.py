@@ -122,14 +122,10 @@ class Newcomers:
         )  # fmt: skip
         if best < 0:
             return ranked
-        place, draw, drawn = best, config.newcomer_draw, _lot(self._key(query), query.at_ms, history.events)
+        place, draw, drawn = best, config.newcomer_draw, _lot(np.uint64(query.key), query.at_ms, history.events)
         if drawn < draw:  # drawn / draw is again a number from 0 to 1, and walks through the near ones in the order of their keys
             place = _at(drawn / draw * mass, near, items, history.items.keys, best)
         propensity = (1.0 - draw) * (place == best) + draw * near[place] / mass
         listed, parts = ranked.items.copy(), ranked.shares.copy()
         listed[-1], parts[:, -1] = items[place], shares[:, place]
         return Reranked(listed, parts, [*ranked.notes[:-1], NOTE], ranked.price, float(propensity))
-
-    def _key(self, query: Query) -> np.uint64:
-        key: np.uint64 = self.history.users.keys[query.user] if query.user >= 0 else np.uint64(0)
-        return key

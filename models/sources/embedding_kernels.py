@@ -12,7 +12,7 @@ import numpy as np
 from models.dot import dot
 from models.kernel import allocating_kernel, allocating_loose_kernel, inlined, is_wide, kernel, loose_kernel, prefetch
 from models.rows import Array
-from models.sources.accumulator import blank
+from models.sources.accumulator import blank, offer
 
 IN_RATE: Final = 3.0
 """Input vectors learn faster: each takes part in the context of many targets, but only by its small weight in it."""
@@ -263,7 +263,6 @@ def pulls(
     """For each wanted item the items of the context with the largest parts of context . out_i where they speak for it, the newer
     first among equals."""
     blank(fraction, because)
-    pieces = fraction.shape[1]
     for x in range(len(wanted)):
         i = wanted[x]
         total = 0.0
@@ -276,14 +275,7 @@ def pulls(
                     pull += out[i, a] * into[j, a]
                 part = float(weight * pull)
                 total += max(part, 0.0)
-                e = pieces - 1
-                if part > fraction[x, e]:
-                    while e > 0 and fraction[x, e - 1] < part:
-                        fraction[x, e] = fraction[x, e - 1]
-                        because[x, e] = because[x, e - 1]
-                        e -= 1
-                    fraction[x, e] = part
-                    because[x, e] = j
+                offer(fraction, because, x, part, j)
             weight *= decay
-        for e in range(pieces):
+        for e in range(fraction.shape[1]):
             fraction[x, e] /= max(total, 1e-12)

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from numba.core.caching import CacheImpl
 
-from models.kernel import ahead_in, allocating_kernel, allocating_loose_kernel, inlined, kernel, loose_kernel, prefetch
+from models.kernel import (
+    ahead_in,
+    allocating_kernel,
+    allocating_loose_kernel,
+    dividing_kernel,
+    inlined,
+    kernel,
+    loose_kernel,
+    prefetch,
+)
 from models.rows import Array, aligned
 
 
@@ -15,11 +24,31 @@ def double(x: int) -> int:
     return 2 * x
 
 
-@pytest.mark.parametrize("decorate", [kernel, allocating_kernel, inlined, loose_kernel, allocating_loose_kernel])
+DECORATORS = [kernel, allocating_kernel, dividing_kernel, inlined, loose_kernel, allocating_loose_kernel]
+
+
+@pytest.mark.parametrize("decorate", DECORATORS)
 def test_where_nothing_can_be_written_code_is_compiled_and_not_kept(decorate: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container with a read-only file system and no volume: `freshet topics` imports the model, too."""
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
     assert decorate(double)(21) == 42  # type: ignore[operator]
+
+
+@kernel
+def _quotient(a: float, b: float) -> float:
+    return a / b
+
+
+@dividing_kernel
+def _any_quotient(a: float, b: float) -> float:
+    return a / b
+
+
+def test_division_by_0_is_an_error_unless_a_kernel_says_that_it_knows() -> None:
+    with pytest.raises(ZeroDivisionError):
+        _quotient(1.0, 0.0)
+    assert _any_quotient(1.0, 0.0) == np.inf
+    assert _any_quotient(3.0, 2.0) == _quotient(3.0, 2.0) == 1.5
 
 
 @kernel
