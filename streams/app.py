@@ -32,13 +32,14 @@ from streams.live_quality import LiveQuality
 from streams.memory import give_back_large
 from streams.metrics import Metrics, lag_family, owned_family, replica_family, size_families
 from streams.near import Near
-from streams.parts import MetricsObserver, faust_app, language_stage, text_encoder, vector_store
+from streams.parts import MetricsObserver, faust_app, language_stage, vector_store
 from streams.presence import EVERY_S, Speaker
 from streams.recommend import Recommend
 from streams.replica import Positions, Replica, extent, record_at
 from streams.settings import ROLES, Settings
 from streams.snapshots import Snapshots
 from streams.status import Snapshot, render
+from streams.text_encoder import create_encoder
 from streams.text_words import Withdrawn
 from streams.transport import OutRecord
 from streams.vector_store import VectorStore, VectorStoreUnavailable
@@ -188,7 +189,9 @@ class Worker:
                 self.store = vector_store(self.settings)
             if "embed" in self.roles:
                 assert self.store is not None
-                self.embedder = Embedder(text_encoder(self.settings), self.store, self._publish, MetricsObserver(self.metrics))
+                self.embedder = Embedder(
+                    create_encoder(**self.settings.encoder), self.store, self._publish, MetricsObserver(self.metrics)
+                )
                 await self.embedder.start()
                 self._embedder_ready.set()
             if self.language is not None or self.embedder is not None:

@@ -19,7 +19,7 @@ from models.events import Review
 from streams import evaluate_ratings_tables as tables
 from streams.convert import EventFile, EventFileError
 from streams.settings import MODEL_PREFIX, Settings, SettingsError
-from streams.text_encoder import EncoderError, TextEncoder, create_encoder
+from streams.text_encoder import EncoderError, create_encoder
 from streams.text_vectors import TextVectors, environment_cache, said
 
 errors = Console(stderr=True)
@@ -100,7 +100,7 @@ def _measure(reviews: list[Review], protocol: StudyProtocol, settings: Settings,
     """Embed, replay; the report."""
     reviews = reviews[: protocol.limit]
     words = {spoken for review in reviews if (spoken := said(review))} if text else set()
-    vectors = TextVectors(_encoder(settings), environment_cache()) if words else None
+    vectors = TextVectors(create_encoder(**settings.encoder), environment_cache()) if words else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=errors, transient=True) as bar:
@@ -120,16 +120,6 @@ def _measure(reviews: list[Review], protocol: StudyProtocol, settings: Settings,
         if vectors is not None:
             vectors.close()
     return result.report()
-
-
-def _encoder(settings: Settings) -> TextEncoder:
-    """The encoder of the settings, not loaded yet."""
-    return create_encoder(
-        settings.embedding_model,
-        device=settings.embedding_device,
-        batch_size=settings.embedding_batch_size,
-        threads=settings.embedding_threads,
-    )
 
 
 def _reader(vectors: TextVectors) -> Callable[[Review], Vector | None]:

@@ -14,7 +14,6 @@ from streams.language_ranker import create_ranker
 from streams.language_stage import LanguageStage
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.text_encoder import TextEncoder, create_encoder
 from streams.vector_store import VectorStore
 
 
@@ -40,16 +39,6 @@ class MetricsObserver:
 
     def duplicate(self, n: int) -> None:
         self.metrics.duplicate_texts.inc(n)
-
-
-def text_encoder(settings: Settings) -> TextEncoder:
-    """The encoder of the settings, not loaded yet."""
-    return create_encoder(
-        settings.embedding_model,
-        device=settings.embedding_device,
-        batch_size=settings.embedding_batch_size,
-        threads=settings.embedding_threads,
-    )
 
 
 def language_stage(settings: Settings, texts: ItemTexts, metrics: Metrics) -> LanguageStage:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streams.settings import Settings
 from streams.text_encoder import (
     BUNDLED_SHA256,
     EncoderError,
@@ -188,3 +189,11 @@ def test_hashing_needs_whole_bytes(dim: int) -> None:
 def test_the_setting_chooses() -> None:
     assert create_encoder("hashing", dim=32).dim == 32
     assert isinstance(create_encoder("bundled"), SentenceTransformerEncoder)
+
+
+def test_the_settings_say_what_it_is_and_how_it_reckons(minilm: SentenceTransformerEncoder) -> None:
+    encoder = create_encoder(**Settings(embedding_dtype="bfloat16").encoder)
+    encoder.load()
+    assert encoder.fingerprint == minilm.fingerprint.replace("float32", "bfloat16")
+    assert (encoder.encode(TEXTS) * minilm.encode(TEXTS)).sum(axis=1).min() > 0.999
+    assert create_encoder(**Settings(embedding_model="hashing").encoder).fingerprint == create_encoder("hashing").fingerprint
