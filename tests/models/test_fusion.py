@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from models import Config, Recommender
 from models.fusion import ReciprocalRank, Union, Weighted
@@ -64,6 +65,21 @@ def test_the_union_holds_ranks_and_scores() -> None:
 def test_the_union_can_ask_everybody_about_everything() -> None:
     union, _ = union_of(fixed({1: 3.0, 2: 2.0, 3: 1.0}, {3: 9.0, 4: 8.0}), 2, complete=True)
     assert union.scores.tolist() == [[3, 2, 1, 0], [0, 0, 9, 8]]
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_the_union_of_one_request_holds_nothing_of_the_one_before(complete: bool) -> None:
+    sources = fixed({1: 3.0, 2: 2.0, 3: 1.0}, {3: 9.0, 4: 8.0})
+    union, query = union_of(sources, 2, complete=complete)
+    for found, counts in (([[4, 0], [1, 2]], [1, 2]), ([[0, 0], [0, 0]], [0, 0])):
+        union.found_items[:], union.found_scores[:], union.counts[:] = found, 5.0, counts
+        union.merge(query, complete=complete)
+        if union.n:
+            assert union.items.tolist() == [4, 1, 2]
+            assert union.ranks.tolist() == [[1, 0, 0], [0, 1, 2]]
+            assert union.scores.tolist() == ([[0, 3, 2], [8, 0, 0]] if complete else [[5, 0, 0], [0, 5, 5]])
+    assert union.n == 0
+    assert union.items.tolist() == []
 
 
 def test_reciprocal_rank_by_hand() -> None:
