@@ -95,6 +95,7 @@ class Learner(Kept):
         self.newest: CausedBy | None = None
         self.erasures = 0
         self._budget, self._late = Budget(settings.training_per_s), Budget(LATE_SHARE * settings.training_per_s)
+        self._again = Budget(settings.training_per_s)  # of events after which the embedding learns earlier ones again
         self._repeated = RecentIds()  # places in the log that changed nothing
         self.texts = ItemTexts(settings.model.max_vectors) if settings.ranker else None  # what the language stage reads
         self.quality: LiveQuality | None = None  # tests the model before it learns
@@ -125,8 +126,10 @@ class Learner(Kept):
             if line.kind == "erasure":
                 self.served.forget_unread(line.user_id)
                 self.weights.trusts.forgotten(line.user_id)
-            late = max(now - record.timestamp, self.behind_ms) > LATE_MS and self.caught_up()
-            if self.model.learn(line, train=self.weights.trains and self._trains(now, late=late), hurry=late):
+            new = self.caught_up()
+            late = new and max(now - record.timestamp, self.behind_ms) > LATE_MS
+            hurry = late or (new and not self._again.take(now))
+            if self.model.learn(line, train=self.weights.trains and self._trains(now, late=late), hurry=hurry):
                 self.metrics.folded[line.kind].inc()
                 self.newest = CausedBy(event_id=line.event_id, timestamp_ms=line.timestamp_ms)
                 self.erasures += line.kind == "erasure"

@@ -70,8 +70,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     popular_interval_s: Annotated[float, _doc("how often the list for strangers may change", gt=0, le=3600)] = 1.0
 
     training_per_s: Annotated[
-        float, _doc("events per second the fusion learns from at most, a tenth of it from late ones; each costs what a list does",
-                    ge=1, le=100_000)
+        float, _doc("events per second that are trained on at most: the fusion learns from them (a list's work; from late ones a "
+                    "tenth) and the embedding learns earlier ones again", ge=1, le=100_000)
     ] = 200.0  # fmt: skip
     weights_interval_s: Annotated[
         float, _doc("how often the worker that trains publishes what it has learned, where that changed", ge=0.1, le=3600)

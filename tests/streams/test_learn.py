@@ -54,17 +54,31 @@ def test_late_events_are_hardly_trained_on():
 
 
 def test_of_late_events_the_embedding_learns_nothing_again():
-    def learned(age_ms: int, *, caught_up: bool) -> Learner:
-        learner = Learner(Settings.load({"FRESHET_MODEL_SOURCES": "embedding"}), Metrics())
-        learner.caught_up = lambda: caught_up
-        learner.interactions(0, [line(k, f"e{k}", age_ms) for k in range(60)])
-        return learner
-
-    prompt, old, late = learned(0, caught_up=True), learned(60_000, caught_up=False), learned(60_000, caught_up=True)
+    prompt, old, late = embedded(0, caught_up=True), embedded(60_000, caught_up=False), embedded(60_000, caught_up=True)
     assert prompt.model.digest() == late.model.digest()
-    vectors = [next(s.out for s in one.model.sources if isinstance(s, Embedding)) for one in (prompt, old, late)]
-    assert np.array_equal(vectors[0], vectors[1])
-    assert not np.array_equal(vectors[0], vectors[2])
+    assert np.array_equal(vectors(prompt), vectors(old))
+    assert not np.array_equal(vectors(prompt), vectors(late))
+
+
+def test_beyond_the_budget_the_embedding_learns_nothing_again_either():
+    tight, late = embedded(0, caught_up=True, budget="1"), embedded(60_000, caught_up=True)
+    free, old = embedded(0, caught_up=True), embedded(60_000, caught_up=False, budget="1")
+    assert tight.model.digest() == free.model.digest()
+    assert not np.array_equal(vectors(tight), vectors(late)), "after the first it has learned earlier ones again"
+    assert not np.array_equal(vectors(tight), vectors(free))
+    assert np.array_equal(vectors(old), vectors(free)), "an old log is learned as if there were all the time in the world"
+
+
+def embedded(age_ms: int, *, caught_up: bool, budget: str = "200") -> Learner:
+    """An embedding that has learned from 60 events, all of that age."""
+    learner = Learner(Settings.load({"FRESHET_MODEL_SOURCES": "embedding", "FRESHET_TRAINING_PER_S": budget}), Metrics())
+    learner.caught_up = lambda: caught_up
+    learner.interactions(0, [line(k, f"e{k}", age_ms) for k in range(60)])
+    return learner
+
+
+def vectors(learner: Learner) -> Any:
+    return next(source.out for source in learner.model.sources if isinstance(source, Embedding))
 
 
 def test_foreign_lines_and_repetitions_change_nothing():
