@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.config import Config
+from models.gathering import Gathering
 from models.kept import Kept
 from models.kernel import kernel
 from models.rows import Array, grown
@@ -33,6 +34,7 @@ class Union:
         self.rank_rows: npt.NDArray[np.int32] = np.zeros((len(sources), width), np.int32)
         self.score_rows: npt.NDArray[np.float64] = np.zeros((len(sources), width))
         self._place: npt.NDArray[np.int32] = np.full(16, -1, np.int32)
+        self._gathering = Gathering(sources)
         self.n = 0
 
     def ensure(self, items: int) -> None:
@@ -49,8 +51,9 @@ class Union:
         )  # fmt: skip
         if complete and self.n:
             items, scores = self.items, self.scores
-            for source, out in zip(self.sources, scores, strict=True):
-                source.score(query, items, out)
+            self._gathering.gather(self._items, self.n, self.score_rows)
+            for row, source in self._gathering.others:
+                source.score(query, items, scores[row])
 
     @property
     def items(self) -> npt.NDArray[np.int32]:

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from models.config import Config
 from models.history import History
 from models.kernel import allocating_kernel, inlined, kernel
-from models.rerank import Reranked
+from models.rerank import Reranked, add_up
 from models.rows import Array
 from models.sources.base import Query, allowed
 
@@ -54,14 +54,12 @@ def _close(
         total += least
     mass = 0.0
     best = -1
+    add_up(shares, near)
     for x in range(len(items)):
-        i = items[x]
+        i, p = items[x], near[x]
         near[x] = 0.0
         if events[i] >= young or not allowed(i, open_items, seen, stamp):
             continue
-        p = 0.0
-        for s in range(shares.shape[0]):
-            p += shares[s, x]
         if p <= 0.0 or least - p > price * total:
             continue
         near[x] = p

@@ -58,7 +58,6 @@ class Recommender(Kept):
     """
 
     kept = ("history", "catalogue", "vectors", "ratings", "together", "reviewers", "sources", "fusion", "habit", "pace", "fold")
-    scratch = ("_names",)
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
@@ -70,10 +69,10 @@ class Recommender(Kept):
         self.sources = sources.build(
             State(self.config, self.history, self.catalogue, self.vectors, self.together, self.reviewers)
         )
-        self._names: npt.NDArray[np.object_] = np.array([source.name for source in self.sources], object)
         self.fusion = fusion.build(self.config, self.sources)
         self.rerank = Rerank(self.config, self.history, self.catalogue, self.vectors)
         self.newcomers = Newcomers(self.config, self.history)
+        self.explainer = explain.Explainer(self.config, self.history, self.sources)
         self.habit = Habit(self.history, self.config.returning)
         self.asking = Asking(self.config, self.history, self.catalogue, self.sources, self.habit)
         self.pace = Pace(self.config, self.history)
@@ -142,12 +141,7 @@ class Recommender(Kept):
         union = self.asking.candidates(query, complete=self.fusion.complete)
         shares = self.fusion.shares(union, query)
         ranked = self._ranked(union.items, shares, query, n)
-        return noted(
-            explain.explained(
-                ranked.items, ranked.shares, self.sources, self._names, query, self.history, self.config.reasons_per_item
-            ),
-            ranked,
-        )
+        return noted(self.explainer.explained(ranked.items, ranked.shares, query), ranked)
 
     def _ranked(
         self, items: npt.NDArray[np.int32], shares: npt.NDArray[np.float64], query: Query, n: int

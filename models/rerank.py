@@ -32,18 +32,26 @@ from models.vectors import Vectors
 
 
 @kernel
+def add_up(shares: Array, out: Array) -> None:
+    """Sums over the sources, (S, n) -> (n,): row by row, as the shares lie."""
+    out[:] = 0.0
+    for s in range(shares.shape[0]):
+        for x in range(shares.shape[1]):
+            out[x] += shares[s, x]
+
+
+@kernel
 def _best(
-    items: Array, shares: Array, keys: Array, open_items: Array, seen: Array, stamp: int, order: Array, totals: Array,
-    listed: Array, parts: Array,
+    items: Array, shares: Array, keys: Array, open_items: Array, seen: Array, stamp: int, scores: Array, order: Array,
+    totals: Array, listed: Array, parts: Array,
 ) -> int:  # fmt: skip
     """The best candidates (at most len(order)), the best first, equal scores by key: their places into `order`, themselves into
-    `listed` and their shares into `parts`; how many. Insertion: lists are short."""
+    `listed` and their shares into `parts`; how many. Insertion: lists are short. Scratch: `scores` (n,)."""
     n = 0
     bound = len(order)
+    add_up(shares, scores)
     for x in range(len(items)):
-        total = 0.0
-        for s in range(shares.shape[0]):
-            total += shares[s, x]
+        total = scores[x]
         if total <= 0.0 or not allowed(items[x], open_items, seen, stamp):
             continue
         if n == bound and not _before(total, keys[items[x]], totals[n - 1], keys[items[order[n - 1]]]):
@@ -74,8 +82,8 @@ def best(
     open_items: npt.NDArray[np.uint8], seen: npt.NDArray[np.int64], stamp: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:  # fmt: skip
     """The at most `n` best of `items` that may be shown and have a score above 0, the best first, and their shares (S, n)."""
-    listed, parts = np.empty(n, np.int32), np.empty((len(shares), n))
-    count = _best(items, shares, keys, open_items, seen, stamp, np.empty(n, np.int64), np.empty(n), listed, parts)
+    listed, parts, scores = np.empty(n, np.int32), np.empty((len(shares), n)), np.empty(len(items))
+    count = _best(items, shares, keys, open_items, seen, stamp, scores, np.empty(n, np.int64), np.empty(n), listed, parts)
     return (listed, parts) if count == n else (listed[:count], parts[:, :count].copy())
 
 
@@ -157,7 +165,7 @@ class Rerank(Kept):
         )  # fmt: skip
         order = order[:length]
         why = [NOTES.get(note, "") for note in notes[:length].tolist()]
-        return Reranked(items[order], shares[:, order], why, 1.0 - spent / most if most > 0 else 0.0)
+        return Reranked(items[order], np.ascontiguousarray(shares[:, order]), why, 1.0 - spent / most if most > 0 else 0.0)
 
 
 def noted(lines: list[Recommended], ranked: Reranked) -> list[Recommended]:

@@ -43,8 +43,7 @@ def warm_up(config: Config | None = None) -> None:
         model.has(user, "i1")
     query = model.asking.query("u1", 5)
     items = model.asking.candidates(query, complete=True).items
-    for source in model.sources:
-        source.evidence(query, items)  # whether it has a share in a list or not
+    model.explainer.explained(items, np.full((len(model.sources), len(items)), 0.1), query)  # asks all, who have a share or not
     _draw(model)
     model.popular(5)
     model.similar_items("i1")

@@ -29,8 +29,8 @@ CODE: Final = (
     "models/**/*.py", "streams/convert.py", "streams/datasets.py", "streams/lockstep*.py", "streams/evaluate_passes.py",
     "streams/evaluate_command.py", "streams/text_encoder.py", "streams/text_vectors.py",
 )  # fmt: skip
-NO_MATTER: Final = ("models/warm.py",)
-"""Of these files, those that change no figure: it compiles what the others say."""
+NO_MATTER: Final = ("models/warm.py", "models/explain.py")
+"""Of these files, those that change no figure: one compiles what the others say, the other says why an item is in a list."""
 KEPT: Final = 2_000
 """Files kept; the longest unused leave first. A pass over the largest public log takes 2 MiB."""
 _RANKS: Final = "ranks:"

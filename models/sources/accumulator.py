@@ -10,10 +10,10 @@ from models.rows import Array, grown
 
 
 @inlined
-def blank(fraction: Array, because: Array) -> None:
-    """No piece of evidence yet, for any item."""
-    fraction[:] = 0.0
-    because[:] = -1
+def blank(fraction: Array, because: Array, count: int) -> None:
+    """No piece of evidence yet, for any of so many items."""
+    fraction[:count] = 0.0
+    because[:count] = -1
 
 
 @inlined
@@ -61,10 +61,25 @@ def clear_lanes(score: Array, touched: Array, count: int) -> None:
 
 
 @kernel
+def gather_first(values: Array, items: Array, out: Array) -> None:
+    """out[x, 0] = values[items[x]]."""
+    for x in range(len(items)):
+        out[x, 0] = values[items[x]]
+
+
+@kernel
 def gather_lane(score: Array, lane: int, items: Array, out: Array) -> None:
     """out[x] = score[items[x], lane]."""
     for x in range(len(items)):
         out[x] = score[items[x], lane]
+
+
+@kernel
+def hand_over(items: Array, scores: Array, lane: int, count: int, found: Array, found_scores: Array) -> None:
+    """One row of candidates and their scores, as far as it goes, to where they are wanted."""
+    for x in range(count):
+        found[x] = items[lane, x]
+        found_scores[x] = scores[lane, x]
 
 
 class Accumulator:

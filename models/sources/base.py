@@ -17,9 +17,10 @@ and counts anew in `after`. `taught(step)` follows once per learned positive eve
 cannot be taken back.
 
 *Asking.* `find(query, found)` writes at most `query.k` allowed candidates, the best first, into `found` and returns their number.
-`score(query, items, out)` then gives this source's score for any items (the union of all sources' candidates), and
-`evidence(query, items)` says why. Both may use what `find` has left in scratch arrays, and are only called for the query that
-was last given to `find`. Nothing here changes state: scratch is written anew by every `find`.
+`score(query, items, out)` then gives this source's score for any items (the union of all sources' candidates), which is read from
+`spread` where the source has them all there, and `evidence(query, items, room)` says why. All may use what `find` has left in
+scratch arrays, and are only called for the query that was last given to `find`. Nothing here changes state: scratch is written
+anew by every `find`.
 
 *Scores* are >= 0 and 0 means "knows nothing"; their scale is the source's own affair (fusion looks at ranks or divides by the
 maximum). Ties are broken by `history.items.keys`, never by index, so that lists do not depend on the order in which ids arrived.
@@ -28,11 +29,11 @@ maximum). Ties are broken by `history.items.keys`, never by index, so that lists
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,15 +45,15 @@ from models.history import Follower, History, Step
 from models.kept import Kept
 from models.reviewers import Reviewers
 from models.rows import Array
-from models.sources.accumulator import Accumulator, blank, clear, gather, offer
+from models.sources.accumulator import Accumulator, blank, clear, gather, gather_first, offer
 from models.sources.choosing import allowed, best_of, best_scaled, choose, push, settle
 from models.sources.peers import Peers
 from models.together import Together
 from models.vectors import Vectors
 
 __all__ = [
-    "Accumulator", "Family", "Found", "Grounds", "Query", "Source", "State", "Step", "allowed", "best_of",
-    "best_scaled", "blank", "choose", "clear", "gather", "offer", "push", "settle", "whole",
+    "Accumulator", "Family", "Found", "Grounds", "Query", "Room", "Source", "State", "Step", "allowed", "best_of",
+    "best_scaled", "blank", "choose", "clear", "gather", "gather_first", "offer", "push", "settle",
 ]  # fmt: skip
 
 
@@ -152,30 +153,36 @@ class Found(NamedTuple):
     scores: npt.NDArray[np.float64]
 
 
-def _nothing(_: int) -> None:
-    """Nothing is said."""
+class Room(NamedTuple):
+    """Where a source writes its evidence for n items, at most e pieces each. Shapes (n or more, e): the first n rows count."""
+
+    fraction: npt.NDArray[np.float64]
+    """The part of the source's score that a piece accounts for; 0: no piece. What is left of 1 is not named."""
+    item: npt.NDArray[np.int32]
+    """Index of an item of the user's profile."""
+    number: npt.NDArray[np.int64]
+    """Users, events."""
+    text: npt.NDArray[np.int32]
+    """Number of a text (see `Source.said`); -1: none."""
 
 
-class Grounds(Struct, frozen=True, gc=False):
-    """Evidence of one source for n items, at most e pieces each, of which no two of an item are the same. `fraction` (n, e) is
-    the part of the source's score that a piece accounts for (0: no piece; see `whole`); what is left of 1 is not named."""
+def rooms(sources: int, lines: int, pieces: int) -> tuple[Room, list[Room]]:
+    """Room for so many sources, lines and pieces of a line and source: whole, with the sources along the first axis, and by
+    source. Not filled."""
+    shape = (sources, lines, pieces)
+    whole = Room(np.empty(shape), np.empty(shape, np.int32), np.empty(shape, np.int64), np.empty(shape, np.int32))
+    return whole, [Room(*parts) for parts in zip(*whole, strict=True)]
+
+
+class Grounds(Struct, frozen=True):
+    """What evidence of a source consists of: the fields of `Room` that it writes. No two pieces of an item are the same."""
 
     kind: str
-    fraction: npt.NDArray[np.float64]
-    item: npt.NDArray[np.int32] | None = None  # (n, e) index of an item of the user's profile
-    number: npt.NDArray[np.int64] | None = None  # (n, e) users, events
-    text: npt.NDArray[np.int32] | None = None  # (n, e) numbers of texts, -1 for none
+    pieces: bool = True  # or else one piece accounts for all of the score, and no fraction is written
+    item: bool = False
+    number: bool = False
+    text: bool = False
     common: str | None = None  # the text of all pieces, where they have the same
-    said: Callable[[int], str | None] = _nothing
-    """The text of a number: asked of the few pieces that are named in the end. Where sources give one kind, they number alike."""
-
-
-_WHOLE: Final[npt.NDArray[np.float64]] = np.ones((1024, 1))
-
-
-def whole(count: int) -> npt.NDArray[np.float64]:
-    """`Grounds.fraction` where one piece accounts for all of the score. A view: not to be written to."""
-    return _WHOLE[:count] if count <= len(_WHOLE) else np.ones((count, 1))
 
 
 class Source(Follower, Kept, ABC):
@@ -183,6 +190,7 @@ class Source(Follower, Kept, ABC):
 
     name: str = ""
     """As in `Recommended.sources`, in settings and in reports."""
+    grounds: Grounds
     family: ClassVar[Family] = Family.COLLABORATIVE
     together: ClassVar[bool] = False
     """Whether it looks at `State.together`, which counts for nobody else."""
@@ -191,6 +199,9 @@ class Source(Follower, Kept, ABC):
     echo_of: ClassVar[str] = ""
     """Name of a source that says much the same. Reciprocal ranks give both together one vote, and the learned fusion learns from
     nothing what this one is worth beside the other."""
+
+    column: int = 0
+    """Which one of `spread` is this source's, where that has several."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -211,14 +222,20 @@ class Source(Follower, Kept, ABC):
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         """Scores of `items` (n,) for the query last given to `find` into `out` (n,); 0 where nothing is known."""
 
-    @abstractmethod
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        """Why these items (all with a score > 0) for the query last given to `find`."""
+    @property
+    def spread(self) -> Array | None:
+        """For a source that has a score of every item when `find` is through, always: where they lie, (items,) or (items, c),
+        float64 or int64. It is read instead of calling `score`."""
+        return None
 
-    def pieces(self, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
-        """Fractions and items of the evidence for so many items (see `Grounds`), not filled: kernels call `blank` first."""
-        shape = (count, self.config.reasons_per_source)
-        return np.empty(shape), np.empty(shape, np.int32)
+    @abstractmethod
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        """Why these items (all with a score > 0) for the query last given to `find`, as `grounds` says."""
+
+    def said(self, number: int) -> str | None:
+        """The text of a number: asked of the few pieces that are named in the end. Where sources give one kind of evidence, they
+        number alike."""
+        return None
 
     # -------------------------------------------------------------------------------------------- housekeeping
     def sizes(self) -> dict[str, tuple[int, int]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from models.kernel import allocating_kernel, kernel
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, blank, choose, clear
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Room, Source, State, best_of, blank, choose, clear
 
 _MOST = 64
 """Categories looked at per request, the strongest: a user of many interests must not cost a walk through the catalogue."""
@@ -93,7 +93,7 @@ def _find(
 @kernel
 def _weigh(of_item: Array, of_rows: Array, affinity: Array, keys: Array, items: Array, fraction: Array, because: Array) -> None:
     """The strongest categories of each item, the first by key of equals, as parts of all that speaks for it."""
-    blank(fraction, because)
+    blank(fraction, because, len(items))
     for x in range(len(items)):
         start = of_rows[items[x]].start
         total = 0.0
@@ -121,6 +121,7 @@ class Content(Source):
     """See the module. Learns nothing by itself: categories come with the catalogue."""
 
     name = "content"
+    grounds = Grounds("category", text=True)
     family = Family.CONTENT
     scratch = ("_affinity", "_met")
 
@@ -156,9 +157,10 @@ class Content(Source):
             return
         _score_all(of_item.data, of_item.rows, self._affinity.score, items, out)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         """The strongest categories of each item."""
-        fraction, because = self.pieces(len(items))
         categories, of_item = self.catalogue.categories, self.catalogue.of_item
-        _weigh(of_item.data, of_item.rows, self._affinity.score, categories.keys, items, fraction, because)
-        return Grounds("category", fraction, text=because, said=categories.name)
+        _weigh(of_item.data, of_item.rows, self._affinity.score, categories.keys, items, room.fraction, room.text)
+
+    def said(self, number: int) -> str | None:
+        return self.catalogue.categories.name(number)

@@ -20,7 +20,7 @@ from scipy.linalg import lapack
 
 from models.kernel import kernel
 from models.rows import Array, grown
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, blank, offer, push, settle
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, allowed, blank, offer, push, settle
 
 _FIRST = 50
 """Changes before the first fit."""
@@ -110,7 +110,7 @@ def _evidence(
     profile: Array, length: int, decay: float, slot: Array, weights: Array, wanted: Array, fraction: Array, because: Array
 ) -> None:  # fmt: skip
     """The profile items that speak most for each wanted item, as parts of all that speaks for it."""
-    blank(fraction, because)
+    blank(fraction, because, len(wanted))
     for x in range(len(wanted)):
         z = slot[wanted[x]]
         age = 1.0
@@ -131,6 +131,7 @@ class Ease(Source):
     """See the module. Bound: `ease_items` squared * 4 bytes."""
 
     name = "ease"
+    grounds = Grounds("together", item=True)
     family = Family.COLLABORATIVE
     together = True
     kept = ("items", "slot", "weights", "entries", "changes", "retired")
@@ -210,12 +211,9 @@ class Ease(Source):
         else:
             out[:] = 0.0
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        fraction, because = self.pieces(len(items))
-        _evidence(
-            query.profile, self.config.ease_context, self.config.ease_decay, self.slot, self.weights, items, fraction, because
-        )
-        return Grounds("together", fraction, item=because)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        config = self.config
+        _evidence(query.profile, config.ease_context, config.ease_decay, self.slot, self.weights, items, room.fraction, room.item)
 
     # -------------------------------------------------------------------------------------------- housekeeping
     def sizes(self) -> dict[str, tuple[int, int]]:

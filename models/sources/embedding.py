@@ -31,7 +31,7 @@ from models.kept import Value
 from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
 from models.sources import embedding_kernels as kernels
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, allowed, choose
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, allowed, choose
 from models.sources.choosing import foremost
 
 _REPLAY_USERS: Final = 65_536
@@ -127,6 +127,7 @@ class Embedding(Source):
     """See the module. A step costs (negatives + context) * dim multiplications, some microseconds."""
 
     name = "embedding"
+    grounds = Grounds("leads_to", item=True)
     family = Family.COLLABORATIVE
     kept = ("into", "out", "bias", "alive", "random", "_recent", "_recent_place", "_past", "_counters")
     scratch = (
@@ -234,16 +235,15 @@ class Embedding(Source):
         else:
             out[:] = 0.0
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return self.pulls(query, items, self.config.embedding_decay)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        self.pulls(query, items, self.config.embedding_decay, room)
 
-    def pulls(self, query: Query, items: npt.NDArray[np.int32], decay: float) -> Grounds:
+    def pulls(self, query: Query, items: npt.NDArray[np.int32], decay: float, room: Room) -> None:
         """The items of the context that pull hardest towards each item, by their part of context . out_i."""
-        fraction, because = self.pieces(len(items))
         kernels.pulls(
-            self.into, self.out, self.alive, query.profile, self.config.embedding_context, decay, items, fraction, because
+            self.into, self.out, self.alive, query.profile, self.config.embedding_context, decay, items,
+            room.fraction, room.item,
         )  # fmt: skip
-        return Grounds("leads_to", fraction, item=because)
 
     # -------------------------------------------------------------------------------------------- housekeeping
 
@@ -255,6 +255,7 @@ class EmbeddingLast(Source):
     """The shorter memory: the vectors of another source, which learns and holds all there is. Costs no learning."""
 
     name = "embedding_last"
+    grounds = Grounds("leads_to", item=True)
     family = Family.COLLABORATIVE
     echo_of = Embedding.name
     scratch = ("longer", "_context", "_top", "_known")
@@ -281,5 +282,5 @@ class EmbeddingLast(Source):
         else:
             out[:] = 0.0
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return self.longer.pulls(query, items, self.config.embedding_last_decay)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        self.longer.pulls(query, items, self.config.embedding_last_decay, room)

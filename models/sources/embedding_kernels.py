@@ -262,7 +262,7 @@ def pulls(
 ) -> None:  # fmt: skip
     """For each wanted item the items of the context with the largest parts of context . out_i where they speak for it, the newer
     first among equals."""
-    blank(fraction, because)
+    blank(fraction, because, len(wanted))
     for x in range(len(wanted)):
         i = wanted[x]
         total = 0.0

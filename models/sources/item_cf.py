@@ -14,7 +14,7 @@ import numpy.typing as npt
 from models.kernel import ahead_in, is_wide, kernel, prefetch
 from models.pairs import PAIR, ask_for, lookup, neighbours
 from models.rows import Array
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_scaled, blank, offer
+from models.sources.base import Accumulator, Family, Found, Grounds, Query, Room, Source, State, best_scaled, blank, offer
 
 
 @kernel
@@ -48,7 +48,7 @@ def _evidence(
     wanted: Array, score: Array, fraction: Array, because: Array, number: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
-    blank(fraction, because)
+    blank(fraction, because, len(wanted))
     if is_wide(data):
         for p in range(max(0, len(profile) - length), len(profile)):
             for x in range(len(wanted)):
@@ -71,6 +71,7 @@ class ItemCF(Source):
     """See the module."""
 
     name = "item_cf"
+    grounds = Grounds("similar_to", item=True, number=True)
     family = Family.COLLABORATIVE
     together = True
     scratch = ("_scratch", "_cells")
@@ -93,18 +94,19 @@ class ItemCF(Source):
             query.k, found.items, found.scores,
         )  # fmt: skip
 
+    @property
+    def spread(self) -> Array | None:
+        return self._scratch.score
+
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         self._scratch.gather(items, out)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        fraction, because = self.pieces(len(items))
-        number = np.empty(because.shape, np.int64)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         pool = self.pairs.pool
         _evidence(
             query.profile, self.config.item_cf_items, self.config.item_cf_decay, pool.data, pool.rows,
-            self.history.inverse_root, items, self._scratch.score, fraction, because, number,
+            self.history.inverse_root, items, self._scratch.score, room.fraction, room.item, room.number,
         )  # fmt: skip
-        return Grounds("similar_to", fraction, item=because, number=number)
 
     def similar(self, item: int, n: int) -> list[tuple[int, float]]:
         """The `n` items most similar to one: index and cosine, the best first."""

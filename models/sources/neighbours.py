@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from models.sources.base import Family, Found, Grounds, Query, Source, State, whole
+from models.rows import Array
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State
 from models.sources.peers import Lane
 
 LONG: Final = 100
@@ -53,6 +54,7 @@ class Neighbours(Source):
     """See the module. A lane of the walk through the user's peers."""
 
     name = "neighbours"
+    grounds = Grounds("similar_sessions", pieces=False, number=True)
     family = Family.COLLABORATIVE
     scratch = ("peers", "_lane")
 
@@ -65,6 +67,7 @@ class Neighbours(Source):
             norm=1.0 / np.sqrt(np.minimum(np.arange(self.config.window_events + 1), LONG) + 5.0),
             peers=setting.users, fade=_fade(setting), share=setting.share,
         ))  # fmt: skip
+        self.column = self._lane.number
 
     @classmethod
     def build(cls, state: State) -> list[Source]:
@@ -76,11 +79,15 @@ class Neighbours(Source):
     def find(self, query: Query, found: Found) -> int:
         return self.peers.find(self._lane, query, found)
 
+    @property
+    def spread(self) -> Array | None:
+        return self.peers.spread
+
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         self.peers.score(self._lane, items, out)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("similar_sessions", whole(len(items)), number=self.peers.support(self._lane, items))
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        self.peers.support(self._lane, items, room)
 
 
 def _fade(setting: Setting) -> npt.NDArray[np.float64]:

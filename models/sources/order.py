@@ -13,7 +13,7 @@ from models.kept import Kept, Value
 from models.kernel import ahead_in, allocating_kernel, kernel, prefetch
 from models.pairs import PAIR, Pairs, add, bumped, home, neighbours
 from models.rows import Array, grown
-from models.sources.accumulator import clear_lanes
+from models.sources.accumulator import clear_lanes, hand_over
 from models.sources.base import Found, Query, State, Step
 from models.sources.choosing import choose_allowed
 
@@ -354,6 +354,5 @@ class Order(Kept):
         """See `Source.find`; lane 0 is what comes after, 1 what comes near."""
         self.ask(query)
         count = int(self._candidates[lane])
-        found.items[:count] = self._items[lane, :count]
-        found.scores[:count] = self._scores[lane, :count]
+        hand_over(self._items, self._scores, lane, count, found.items, found.scores)
         return count

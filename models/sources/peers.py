@@ -28,11 +28,11 @@ from models.kept import Kept
 from models.rows import Array, aligned, grown
 from models.side_by_side import WIDTH
 from models.sources import peers_kernels as kernels
-from models.sources.accumulator import gather_lane
+from models.sources.accumulator import gather_lane, hand_over
 from models.sources.peers_kernels import COLUMNS, LANES, MARK, MASKS
 
 if TYPE_CHECKING:
-    from models.sources.base import Found, Query
+    from models.sources.base import Found, Query, Room
 
 
 class Lane:
@@ -183,19 +183,21 @@ class Peers(Kept):
         """See `Source.find`."""
         self._ask(query)
         count = int(self._candidates[lane.number])
-        found.items[:count] = self._items[lane.number, :count]
-        found.scores[:count] = self._scores[lane.number, :count]
+        hand_over(self._items, self._scores, lane.number, count, found.items, found.scores)
         return count
+
+    @property
+    def spread(self) -> Array:
+        """See `Source.spread`: the lanes come first."""
+        return self._score
 
     def score(self, lane: Lane, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         """See `Source.score`."""
         gather_lane(self._score, lane.number, items, out)
 
-    def support(self, lane: Lane, items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """How many of the nearest peers speak for each of the items: (n, 1)."""
-        out = np.empty((len(items), 1), np.int64)
-        kernels.speakers(self._score, lane.number, items, out)
-        return out
+    def support(self, lane: Lane, items: npt.NDArray[np.int32], room: Room) -> None:
+        """See `Source.evidence`: how many of the nearest peers speak for each of the items."""
+        kernels.speakers(self._score, lane.number, items, room.number)
 
     def nearest(self, lane: Lane, user: int, n: int) -> list[tuple[int, float]]:
         """At most `n` (and at most `TIES` K) peers of a user: index and w(v), the nearest first."""

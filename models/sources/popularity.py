@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, gather, whole
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, gather, gather_first
 from models.sources.boards import Board, best, update
 
 _EPOCH = 4
@@ -134,6 +134,10 @@ class _Ranked(Source):
             found.items, found.scores,
         )  # fmt: skip
 
+    @property
+    def spread(self) -> Array | None:
+        return self.counts
+
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         gather(self.counts, items, out)
 
@@ -145,6 +149,7 @@ class Popularity(_Ranked):
     """By the number of users who have an item, of all time."""
 
     name = "popularity"
+    grounds = Grounds("popular", pieces=False, number=True)
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -154,8 +159,8 @@ class Popularity(_Ranked):
         if step.joined or step.left:
             self._changed(step.item)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("popular", whole(len(items)), number=self.counts.take(items).reshape(-1, 1))
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        gather_first(self.counts, items, room.number)
 
 
 class Trending(_Ranked):
@@ -167,7 +172,7 @@ class Trending(_Ranked):
     def __init__(self, state: State, half_life_hours: float) -> None:
         super().__init__(state)
         self.name = f"trending_{half_life_hours:g}h"
-        self._said = f"{half_life_hours:g} h"
+        self.grounds = Grounds("trending", pieces=False, common=f"{half_life_hours:g} h")
         self.half_life_ms = max(1, round(half_life_hours * 3_600_000))
         self.epoch = 0
         self._counts: npt.NDArray[np.int64] = np.zeros(16, np.int64)
@@ -210,5 +215,5 @@ class Trending(_Ranked):
         )  # fmt: skip
         self.board.rebuild(self._counts, history.items.keys, history.items.span)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("trending", whole(len(items)), common=self._said)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        """Nothing more than the half-life."""

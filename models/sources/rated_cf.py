@@ -37,7 +37,7 @@ from models.rating_neighbours.kernels import OPINION, opinions
 from models.rating_neighbours.raters import Raters
 from models.rows import Array, grown
 from models.sources import rated_cf_kernels as kernels
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, best_of, gather, whole
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, best_of, gather, gather_first
 
 RATED: Final = 1.0
 """What a rating says for its item whatever it is, stars (see the module)."""
@@ -189,6 +189,10 @@ class RatedCF(Source):
             found.items, found.scores,
         ))  # fmt: skip
 
+    @property
+    def spread(self) -> Array | None:
+        return self.tally.score
+
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         gather(self.tally.score, items, out)
 
@@ -200,6 +204,7 @@ class UserCFPearson(RatedCF):
     """What people who rate alike rate above their mean."""
 
     name = "user_cf_pearson"
+    grounds = Grounds("similar_raters", pieces=False, number=True)
 
     def add_up(self, query: Query) -> int:
         company, tally, config = self.company, self.tally, self.config
@@ -213,15 +218,15 @@ class UserCFPearson(RatedCF):
             tally.score, tally.heard, tally.speaks, tally.touched,
         ))  # fmt: skip
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        number = self.tally.speaks[items].astype(np.int64).reshape(-1, 1)
-        return Grounds("similar_raters", whole(len(items)), number=number)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        gather_first(self.tally.speaks, items, room.number)
 
 
 class ItemCFAdjusted(RatedCF):
     """What is rated as the items are that the user rates well."""
 
     name = "item_cf_adjusted"
+    grounds = Grounds("rated_alike", item=True)
 
     def _tastes(self) -> npt.NDArray[np.float64]:
         """decay^age (r - mean + 1) of the newest opinions."""
@@ -236,11 +241,9 @@ class ItemCFAdjusted(RatedCF):
             company.deviations, company.sums, company.beside, tally.score, tally.heard, tally.touched,
         ))  # fmt: skip
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         company = self.company
-        fraction, because = self.pieces(len(items))
         kernels.because_of(
             company.newest, self._tastes(), self.history.positive_rating, self.config.rated_shrink, company.crowd, company.ends,
-            company.begins, company.items, company.deviations, company.sums, company.beside, items, fraction, because,
+            company.begins, company.items, company.deviations, company.sums, company.beside, items, room.fraction, room.item,
         )  # fmt: skip
-        return Grounds("rated_alike", fraction, item=because)

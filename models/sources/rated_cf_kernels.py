@@ -224,7 +224,7 @@ def because_of(
 ) -> None:  # fmt: skip
     """For each wanted item the items of the profile that speak most for it, as parts of all that speaks for it; what is unlike
     something disliked counts among the latter only, since no disliked item is part of a profile."""
-    blank(fraction, because)
+    blank(fraction, because, len(wanted))
     totals = np.zeros(len(wanted))
     begin = 0
     for x in range(len(own)):

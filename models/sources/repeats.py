@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models.kernel import kernel
 from models.rows import Array
-from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, push, settle, whole
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, allowed, push, settle
 
 
 @kernel
@@ -50,6 +50,7 @@ def _lookup(profile: Array, own: Array, items: Array, out: Array) -> None:
 def _times(profile: Array, items: Array, out: Array) -> None:
     """How often the user took each of the items."""
     for x in range(len(items)):
+        out[x, 0] = 0
         for p in range(len(profile)):
             if profile[p].item == items[x]:
                 out[x, 0] = profile[p].count
@@ -59,6 +60,7 @@ class Repeats(Source):
     """See the module. Reads the profile, counts nothing of its own."""
 
     name = "repeats"
+    grounds = Grounds("again", pieces=False, item=True, number=True)
     family = Family.COLLABORATIVE
     scratch = ("_own",)
 
@@ -81,7 +83,6 @@ class Repeats(Source):
             return
         _lookup(query.profile, self._own, items, out)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        number: npt.NDArray[np.int64] = np.zeros((len(items), 1), np.int64)
-        _times(query.profile, items, number)
-        return Grounds("again", whole(len(items)), item=items.reshape(-1, 1), number=number)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        room.item[: len(items), 0] = items
+        _times(query.profile, items, room.number)

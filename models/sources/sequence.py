@@ -21,7 +21,7 @@ from models.kernel import is_wide, kernel
 from models.pairs import ask_for, lookup
 from models.rows import Array
 from models.sources.accumulator import gather_lane
-from models.sources.base import Family, Found, Grounds, Query, Source, State, Step, blank, offer
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, blank, offer
 from models.sources.order import ONE, Order
 
 
@@ -31,7 +31,7 @@ def _evidence(
     scale: Array, wanted: Array, score: Array, fraction: Array, because: Array,
 ) -> None:  # fmt: skip
     """For each wanted item the profile items with the largest parts of its score, the newer first among equals."""
-    blank(fraction, because)
+    blank(fraction, because, len(wanted))
     if is_wide(data):
         for p in range(max(0, len(profile) - length), len(profile)):
             for x in range(len(wanted)):
@@ -66,29 +66,32 @@ class _Ordered(Source):
 
     def __init__(self, state: State, order: Order) -> None:
         super().__init__(state)
-        self.order = order
+        self.order, self.column = order, int(self.both)
 
     def find(self, query: Query, found: Found) -> int:
         return self.order.find(int(self.both), query, found)
 
+    @property
+    def spread(self) -> Array | None:
+        return self.order.score
+
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         gather_lane(self.order.score, int(self.both), items, out)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         config, order, table = self.config, self.order, self.order.following.pool
-        fraction, because = self.pieces(len(items))
         _evidence(
             query.profile, config.sequence_items, config.sequence_decay, config.proximity_share, self.both,
             table.data, table.rows, order.ahead, order.behind, order.scale, items, order.score,
-            fraction, because,
+            room.fraction, room.item,
         )  # fmt: skip
-        return Grounds("goes_with" if self.both else "follows", fraction, item=because)
 
 
 class Sequence(_Ordered):
     """What follows what the user took last. It counts; the other reads what it has counted."""
 
     name = "sequence"
+    grounds = Grounds("follows", item=True)
     kept = ("order",)
 
     @classmethod
@@ -114,4 +117,5 @@ class Proximity(_Ordered):
     """What is taken near, before or after, what the user took last."""
 
     name = "proximity"
+    grounds = Grounds("goes_with", item=True)
     both = True

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.cosines import nearest
 from models.kernel import allocating_kernel
 from models.rows import Array
-from models.sources.base import Family, Found, Grounds, Query, Source, State, allowed, choose, whole
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, allowed, choose
 from models.taste import taste
 from models.vectors import Vectors
 
@@ -40,6 +40,7 @@ class Text(Source):
     """See the module. Learns nothing by itself: vectors come with `ItemVector`."""
 
     name = "text"
+    grounds = Grounds("said_alike", pieces=False, item=True, text=True)
     family = Family.TEXT
     scratch = ("_taste",)
 
@@ -76,14 +77,16 @@ class Text(Source):
         self.vectors.along(self.vectors.rows_of(items), self._taste, out)
         np.maximum(out, 0.0, out=out)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         """For each item, the item of the profile whose text is nearest, and what was said about the recommended one."""
         newest = np.ascontiguousarray(query.profile["item"][-self.config.text_items :])
         rows = self.vectors.rows_of(newest)
         own, owns = newest[rows >= 0], rows[rows >= 0]
-        because = np.empty((len(items), 1), np.int32)
-        nearest(self.vectors.matrix, self.vectors.rows_of(items), owns, own, self.vectors.mean(), because)
-        return Grounds("said_alike", whole(len(items)), item=because, text=items.reshape(-1, 1), said=self.vectors.snippets.get)
+        nearest(self.vectors.matrix, self.vectors.rows_of(items), owns, own, self.vectors.mean(), room.item)
+        room.text[: len(items), 0] = items
+
+    def said(self, number: int) -> str | None:
+        return self.vectors.snippets.get(number)
 
 
 def centred_units(vectors: Vectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from models.kernel import kernel
 from models.pairs import lookup
 from models.rows import Array
-from models.sources.base import Family, Found, Grounds, Query, Source, State, blank, choose, offer
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, blank, choose, offer
 from models.sources.item_cf import ItemCF
 from models.sources.text import Text, centred_units
 
@@ -43,7 +43,7 @@ def _parts(
 @kernel
 def _evidence(profile: Array, parts: Array, fraction: Array, because: Array) -> None:
     """The profile items that speak most for each wanted item, as parts of all that speaks for it."""
-    blank(fraction, because)
+    blank(fraction, because, len(parts))
     for x in range(len(parts)):
         total = 0.0
         for back in range(parts.shape[1]):
@@ -58,6 +58,7 @@ class TextItemCF(Source):
     """See the module. Counts nothing of its own."""
 
     name = "text_item_cf"
+    grounds = Grounds("alike", item=True)
     family = Family.TEXT
     together = True
     optional = True
@@ -100,7 +101,5 @@ class TextItemCF(Source):
         )  # fmt: skip
         return parts
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        fraction, because = self.pieces(len(items))
-        _evidence(query.profile, self._parts(query, items), fraction, because)
-        return Grounds("alike", fraction, item=because)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        _evidence(query.profile, self._parts(query, items), room.fraction, room.item)

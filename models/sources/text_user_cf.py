@@ -17,7 +17,20 @@ import numpy.typing as npt
 
 from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
-from models.sources.base import Accumulator, Family, Found, Grounds, Query, Source, State, best_of, choose, clear, whole
+from models.sources.base import (
+    Accumulator,
+    Family,
+    Found,
+    Grounds,
+    Query,
+    Room,
+    Source,
+    State,
+    best_of,
+    choose,
+    clear,
+    gather_first,
+)
 
 
 @kernel
@@ -102,6 +115,7 @@ class TextUserCF(Source):
     """See the module. Costs nothing where there are no reviews."""
 
     name = "text_user_cf"
+    grounds = Grounds("similar_reviewers", pieces=False, number=True)
     family = Family.TEXT
     scratch = ("_items", "_users", "_support", "_near", "_weight", "_alike", "_asked", "_span")
 
@@ -159,6 +173,5 @@ class TextUserCF(Source):
         else:
             out[:] = 0.0
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        number = self._support[items].astype(np.int64).reshape(-1, 1)
-        return Grounds("similar_reviewers", whole(len(items)), number=number)
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        gather_first(self._support, items, room.number)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.sources.base import Family, Found, Grounds, Query, Source, State, whole
+from models.rows import Array
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State
 from models.sources.peers import Lane
 
 
@@ -22,6 +23,7 @@ class UserCF(Source):
     """See the module. A lane of the walk through the user's peers."""
 
     name = "user_cf"
+    grounds = Grounds("similar_users", pieces=False, number=True)
     family = Family.COLLABORATIVE
     scratch = ("peers", "_lane")
 
@@ -33,6 +35,7 @@ class UserCF(Source):
             norm=1.0 / np.sqrt(np.arange(config.window_events + 1) + 1.0),
             peers=config.user_cf_neighbours, newest=config.user_cf_neighbour_items,
         ))  # fmt: skip
+        self.column = self._lane.number
 
     def ensure(self, users: int, items: int) -> None:
         self.peers.ensure(users, items)
@@ -40,11 +43,15 @@ class UserCF(Source):
     def find(self, query: Query, found: Found) -> int:
         return self.peers.find(self._lane, query, found)
 
+    @property
+    def spread(self) -> Array | None:
+        return self.peers.spread
+
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
         self.peers.score(self._lane, items, out)
 
-    def evidence(self, query: Query, items: npt.NDArray[np.int32]) -> Grounds:
-        return Grounds("similar_users", whole(len(items)), number=self.peers.support(self._lane, items))
+    def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        self.peers.support(self._lane, items, room)
 
     def similar(self, user: int, n: int) -> list[tuple[int, float]]:
         """At most `n` users most like one, of those who count (see `sources.peers`): index and w(v), the best first."""

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 
 from models import Recommender
-from models.sources.base import Query
+from models.sources.base import Query, Room, Source
 
 
 def full_state(model: Recommender) -> dict[str, object]:
@@ -26,6 +26,18 @@ def scores(model: Recommender, source_name: str, user: str, k: int = 40) -> dict
     count = int(union.counts[place])
     items, found = union.found_items[place, :count].tolist(), union.found_scores[place, :count].tolist()
     return {model.history.items.name(i): score for i, score in zip(items, found, strict=True)}
+
+
+UNTOUCHED = -7
+"""Stands in a room wherever nobody has written."""
+
+
+def evidence(source: Source, query: Query, items: np.ndarray) -> Room:
+    """What a source says of items, in a room with two rows to spare."""
+    shape = (len(items) + 2, source.config.reasons_per_source)
+    room = Room(*(np.full(shape, UNTOUCHED, dtype) for dtype in (np.float64, np.int32, np.int64, np.int32)))
+    source.evidence(query, items, room)
+    return room
 
 
 def ask(model: Recommender, user: str | None, k: int = 40) -> Query:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from models import Click, Config, Recommender
 from models.events import Item, ItemVector
 from tests.models.naive import Naive
-from tests.models.state import ask, full_state, scores
+from tests.models.state import UNTOUCHED, ask, evidence, full_state, scores
 from tests.models.streams_of import BEGIN, HOUR, Change, interleaved, shop, streams
 
 LATE = BEGIN + 10_000 * HOUR
@@ -233,13 +233,20 @@ class SourceContract(ABC):
                 found = union.found_items[s, : int(union.counts[s])].copy()
                 if not len(found):
                     continue
-                grounds = source.evidence(query, found)
+                grounds, room = source.grounds, evidence(source, query, found)
                 assert grounds.kind
-                assert grounds.fraction.shape[0] == len(found)
-                assert (grounds.fraction >= 0).all()
-                assert (grounds.fraction.sum(axis=1) <= 1 + 1e-9).all()
-                if grounds.item is not None:
-                    assert set(grounds.item[grounds.fraction > 0].tolist()) <= own
+                fraction = room.fraction[: len(found)]
+                if grounds.pieces:
+                    assert (fraction >= 0).all()
+                    assert (fraction.sum(axis=1) <= 1 + 1e-9).all()
+                named = fraction > 0 if grounds.pieces else np.arange(fraction.shape[1]) == np.zeros((len(found), 1))
+                if grounds.item:
+                    assert set(room.item[: len(found)][named].tolist()) <= own
+                if grounds.number:
+                    assert (room.number[: len(found)][named] >= 0).all()
+                for field, wanted in zip(room, (grounds.pieces, grounds.item, grounds.number, grounds.text), strict=True):
+                    rest = field[len(found) if wanted else 0 :]
+                    assert (rest == UNTOUCHED).all(), "only what it gives is written, and only for the items asked for"
 
     def test_stays_within_its_bounds(self) -> None:
         small = {

@@ -10,7 +10,7 @@ import pytest
 from models import Click, Config, Item, Recommender
 from tests.models.contracts.suite import SourceContract
 from tests.models.naive import Naive
-from tests.models.state import scores
+from tests.models.state import evidence, scores
 
 CATEGORIES = {f"i{k}": [f"c{k % 2}", f"d{k % 3}", f"e{k}"][: 1 + k % 3] for k in range(20)}
 
@@ -79,14 +79,13 @@ def test_the_strongest_categories_are_named_the_first_by_key_of_equals() -> None
     (source,) = (one for one in model.sources if one.name == "content")
     query = model.asking.query("ada", 5)
     model.asking.candidates(query, complete=False)
-    grounds = source.evidence(query, np.array([model.history.items.get("novel"), model.history.items.get("b1")], np.int32))
-    assert isinstance(grounds.text, np.ndarray)
+    room = evidence(source, query, np.array([model.history.items.get("novel"), model.history.items.get("b1")], np.int32))
     affinity, keys = source._affinity.score, model.catalogue.categories.keys  # type: ignore[attr-defined]
     named = {name: model.catalogue.categories.get(name) for name in ("books", "films", "plays", "songs", "rare")}
     order = sorted(named, key=lambda name: (-affinity[named[name]], keys[named[name]]))
     assert affinity[named["films"]] == affinity[named["songs"]] > 0.0, "some are equal"
-    assert grounds.text.tolist() == [[named[name] for name in order[:2]], [named["books"], -1]]
-    assert [grounds.said(place) for place in grounds.text[0].tolist()] == order[:2]
+    assert room.text[:2].tolist() == [[named[name] for name in order[:2]], [named["books"], -1]]
+    assert [source.said(place) for place in room.text[0].tolist()] == order[:2]
     total = sum(affinity[place] for place in named.values())
-    assert grounds.fraction[0] == pytest.approx([affinity[named[name]] / total for name in order[:2]])
-    assert grounds.fraction[1].tolist() == [1.0, 0.0]
+    assert room.fraction[0] == pytest.approx([affinity[named[name]] / total for name in order[:2]])
+    assert room.fraction[1].tolist() == [1.0, 0.0]

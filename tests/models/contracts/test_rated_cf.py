@@ -12,7 +12,7 @@ from models.interning import key64
 from models.rating_neighbours import Raters
 from tests.models.contracts.suite import LATE, SourceContract
 from tests.models.naive import Naive
-from tests.models.state import ask, full_state, scores
+from tests.models.state import ask, evidence, full_state, scores
 from tests.models.streams_of import BEGIN, HOUR, Change, shop
 from tests.models.test_snapshot import CONSTANT, SMALL, unnamed, walked
 
@@ -128,10 +128,9 @@ def test_evidence_is_a_part_of_all_that_speaks_for_an_item() -> None:
     query = ask(tested, "ada")
     tested.asking.candidates(query, complete=False)
     item = np.array([tested.history.items.get("c")], np.int32)
-    grounds = tested.sources[1].evidence(query, item)
-    assert grounds.item is not None
-    assert grounds.item[0].tolist() == [tested.history.items.get("a"), -1]
-    assert grounds.fraction[0].tolist() == pytest.approx([2 / 3, 0.0]), "a says 4 - 3 + 1, b -(1 - 3 + 1)"
+    room = evidence(tested.sources[1], query, item)
+    assert room.item[0].tolist() == [tested.history.items.get("a"), -1]
+    assert room.fraction[0].tolist() == pytest.approx([2 / 3, 0.0]), "a says 4 - 3 + 1, b -(1 - 3 + 1)"
 
 
 # ------------------------------------------------------------------------------------------------ state
