@@ -29,7 +29,8 @@ _KIND, _AGAIN, _PIECES, _ITEM, _NUMBER, _TEXT = range(6)
 
 
 class Explainer(Kept):
-    """Explains lists. All it holds is scratch, overwritten by the next list, and what the sources say of their evidence."""
+    """Explains lists. All it holds is scratch, overwritten by the next list, and what the sources say of their evidence. Bound:
+    room for twice the longest list that was asked for, some 80 bytes a line and source."""
 
     scratch = (
         "_rooms", "_room", "_supported", "_supports", "_parts", "_givers", "_given", "_score", "_weight", "_fields", "_weights",

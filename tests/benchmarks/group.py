@@ -84,7 +84,11 @@ def _has_its_share(one: Process, workers: int) -> bool:
 
 
 def _lists(one: Process) -> float:
-    return one.metric("freshet_lists_total", audience="user") + one.metric("freshet_lists_unchanged_total")
+    return one.metric("freshet_lists_total", audience="user") + _unchanged(one)
+
+
+def _unchanged(one: Process) -> float:
+    return one.metric("freshet_lists_unchanged_total")
 
 
 def sustained(bootstrap: str, directory: Path, rates: Sequence[int], seconds: int) -> Iterator[Row]:
@@ -118,9 +122,10 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, 
             until(lambda: all(one.metric("freshet_ready") == 1.0 for one in (door, worker)), "both are at work", PATIENCE_S)
             river.send_all([("clicks", click) for click in known])  # the first events of a process find nothing in its caches
             until(lambda: _listed(worker) == len(known), "all lists are out", PATIENCE_S)
-            quick, made, cpu = (
+            quick, made, same, cpu = (
                 _listed(worker, "1.0"),
                 _lists(worker),
+                _unchanged(worker),
                 [one.metric("process_cpu_seconds_total") for one in (door, worker)],
             )
             begun_ms = float(clock.now_ms())
@@ -130,7 +135,7 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, 
             spent = [one.metric("process_cpu_seconds_total") - was for one, was in zip((door, worker), cpu, strict=True)]
             behind_s = time.monotonic() - sent
             in_time = (_listed(worker, "1.0") - quick) / len(clicks)
-            lists = _lists(worker) - made
+            lists, same = _lists(worker) - made, _unchanged(worker) - same
             gaps_s = _gaps_s(river, begun_ms, begun_ms + 1000 * seconds)
         finally:
             for one in (door, worker):
@@ -139,7 +144,8 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, 
     yield (
         f"{people}: from a list of somebody to the next, p50 / p99",
         f"{np.quantile(gaps_s, 0.5):.2f} / {np.quantile(gaps_s, 0.99):.2f} s",
-        f"{len(clicks):,} clicks in {seconds} s, {lists / seconds:.0f} lists/s, the last {behind_s:.1f} s after the last click; "
+        f"{len(clicks):,} clicks in {seconds} s, {lists / seconds:.0f} lists/s ({same / lists:.1%} as before and not sent), the "
+        f"last {behind_s:.1f} s after the last click; "
         f"CPU {spent[1] / seconds:.0%} of a core, {spent[0] / seconds:.0%} for ingest; {where(cores)}",
     )
     yield f"{people}: events with their list within a second", f"{in_time:.1%}", "the same"
