@@ -50,6 +50,10 @@ async def running(app: Any) -> AsyncIterator[None]:
     await app.start()
     try:
         yield
+    except BaseException:  # a wait that came to nothing, for one: this is shown beside it
+        taken = {name: stats.records for name, stats in transport.stats(app).items()}
+        print("assigned", app.consumer.assignment(), "taken", taken, "lag", transport.lag(app))
+        raise
     finally:
         await app.stop()
 
