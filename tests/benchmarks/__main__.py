@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from streams.embedded_kafka import EmbeddedKafka
 from streams.experiment import World, experiment, report
-from tests.benchmarks.fresh import fresh
+from tests.benchmarks.fresh import Layout, fresh
 from tests.benchmarks.group import recovery, rush, scaled, sustained
 from tests.benchmarks.metrics_cost import metrics_cost
 from tests.benchmarks.model_cost import Row, library, scale, start, stream
@@ -88,11 +88,23 @@ def _cores(names: str) -> frozenset[int]:
     return wanted
 
 
+def _roles(names: str) -> tuple[str, ...]:
+    """ArgumentTypeError where a worker that makes lists cannot do without them."""
+    wanted = tuple(name.strip() for name in names.split(",") if name.strip())
+    if not {*wanted} <= {"ingest", "embed"}:
+        raise argparse.ArgumentTypeError(f"{names}: ingest, embed, both or none")
+    return wanted
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=30_000, help="events for the library and the stages")
     parser.add_argument("--rates", default="200", help="events/s for freshness, comma separated")
     parser.add_argument("--workers", type=int, choices=range(1, 9), default=1, help="of each freshness run")
+    parser.add_argument(
+        "--apart", type=_roles, default=("embed",),
+        help="roles that have a process of their own in freshness runs, as ingest,embed; '' for none (default: embed)",
+    )  # fmt: skip
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--cores", type=_cores, default=(), help="of the workers of freshness and rush alone, as 0,1")
@@ -135,7 +147,11 @@ def main() -> int:
             if chosen.only in (None, "stages"):
                 take(stages(kafka.bootstrap, Path(directory), chosen.events))
             for rate in [int(r) for r in chosen.rates.split(",")] if chosen.only in (None, "freshness") else []:
-                take(fresh(kafka.bootstrap, Path(directory), rate, chosen.workers, chosen.seconds, chosen.cores))
+                take(
+                    fresh(
+                        kafka.bootstrap, Path(directory), rate, Layout(chosen.workers, chosen.apart), chosen.seconds, chosen.cores
+                    )
+                )
             place = Path(directory)
             if chosen.only in (None, "workers"):
                 take(scaled(kafka.bootstrap, place, chosen.events // 3))

@@ -24,13 +24,12 @@ from streams import clock
 from streams.ingest import partition_of
 from streams.recommend import list_id
 from streams.scrape import Scrape, quantile
+from streams.settings import ROLES
 from streams.shop import Shop, Shown
 from tests.benchmarks.model_cost import Row
-from tests.chaos.storm import LISTS, Process
+from tests.chaos.storm import Process
 from tests.streams.flow import Flow, flow, page_of, settle, until
 
-EVERYTHING: Final = "ingest,recommend,attribute,embed"
-"""Roles of a worker that is alone. Beside several there is an embedder, as in docker-compose.yml."""
 FRESHNESS: Final = "freshet_freshness_seconds"
 WARM_S: Final = 8
 """The first events of a process find nothing in its caches."""
@@ -45,6 +44,23 @@ class Sent(NamedTuple):
     key: bytes
     value: bytes
     due: int
+
+
+class Layout(NamedTuple):
+    """How the roles are spread over processes: `workers` that have all but those `apart`, of which each has one process."""
+
+    workers: int
+    apart: tuple[str, ...] = ("embed",)
+    """As in docker-compose.yml."""
+
+    @property
+    def together(self) -> str:
+        """What a worker is started with."""
+        return ",".join(role for role in ROLES if role not in self.apart)
+
+    def __str__(self) -> str:
+        group = "one worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"{group}, {' and '.join(self.apart)} apart" if self.apart else group
 
 
 def played(events: int, rate: int, seed: int = 7) -> list[Sent]:
@@ -73,43 +89,43 @@ def _sent(event: Event | Impression | Item, due: int) -> Sent:
     return Sent(TOPIC_OF[type(event)], key.encode(), encode(event), due)
 
 
-def fresh(bootstrap: str, directory: Path, rate: int, workers: int, seconds: int, cores: Collection[int] = ()) -> Iterator[Row]:
-    """Freshness at a rate, of a group of workers (several: with an embedder) on some `cores` (see `begin`); the bundled encoder
-    at work, a snapshot now and then."""
+def fresh(bootstrap: str, directory: Path, rate: int, layout: Layout, seconds: int, cores: Collection[int] = ()) -> Iterator[Row]:
+    """Freshness at a rate, of the processes of a layout on some `cores` (see `begin`); the bundled encoder at work, a snapshot
+    now and then."""
     events = played(rate * (WARM_S + seconds), rate)
     items = [sent for sent in events if sent.topic == "items"]
     warm = [sent for sent in events[len(items) :] if sent.due < rate * WARM_S]
     rest = events[len(items) + len(warm) :]
-    place, prefix = directory / f"fresh-{rate}-{workers}", f"fresh{rate}-{workers}."
+    place, prefix = directory / f"fresh-{rate}", f"fresh{rate}."
     place.mkdir()
     with flow(bootstrap, place, prefix, embedding_model="bundled") as river:
-        group = [Process(f"w{n}", LISTS if workers > 1 else EVERYTHING, river) for n in range(workers)]
-        embedders = [Process("embedder", "embed", river)] if workers > 1 else []
-        ports = [one.port for one in group]
+        group = [Process(f"worker-{n}", layout.together, river) for n in range(layout.workers)]
+        others = [Process(role, role, river) for role in layout.apart]
+        ports, everybody = [one.port for one in group], [one.port for one in (*group, *others)]
         try:
-            begin([*group, *embedders], cores)
-            until(lambda: all(_shares(one, workers) for one in group), "all are at work", PATIENCE_S)
-            until(lambda: all(one.metric("freshet_ready") == 1.0 for one in embedders), "texts are embedded", PATIENCE_S)
+            begin([*group, *others], cores)
+            until(lambda: all(_shares(one, layout.workers) for one in group), "all are at work", PATIENCE_S)
+            until(lambda: all(one.metric("freshet_ready") == 1.0 for one in others), "the others are ready", PATIENCE_S)
             for opening in (items, warm):  # what embedders have to catch up with is no part of what is measured
                 publish(river, opening, rate)
-                settle(river.settings, *ports, *(one.port for one in embedders))
-            before = [reading(port) for port in ports]
+                settle(river.settings, *everybody)
+            before, idle = [reading(port) for port in everybody], _idle()
             was = reading(*ports)
             publish(river, rest, rate)
-            after = [reading(port) for port in ports]
-            settle(river.settings, *ports)
+            after, left = [reading(port) for port in everybody], _idle() - idle
+            settle(river.settings, *everybody)
             now = reading(*ports)
         finally:
-            for one in [*group, *embedders]:
+            for one in [*group, *others]:
                 one.kill()
     share, count = within(0.1, now, was)
     p50, p99 = (quantile(q, FRESHNESS, now, was) or 0.0 for q in (0.5, 0.99))
-    cpu = ", ".join(f"{_cpu(new, old):.0%}" for new, old in zip(after, before, strict=True))
+    cpu = ", ".join(f"{one.name} {_cpu(new, old):.0%}" for one, new, old in zip((*group, *others), after, before, strict=True))
     yield (
-        f"freshness at {rate:,} events/s, {_workers(workers)}, p50 / p99",
+        f"freshness at {rate:,} events/s, {layout}, p50 / p99",
         f"{p50 * 1000:.0f} / {p99 * 1000:.0f} ms",
-        f"{share:.1%} of {count:,.0f} events within 100 ms; {len(rest) / seconds:,.0f} messages/s, CPU of a worker {cpu} of a "
-        f"core; {where(cores)}",
+        f"{share:.1%} of {count:,.0f} events within 100 ms; {len(rest) / seconds:,.0f} messages/s; of a core: {cpu}; "
+        f"{left / seconds / len(os.sched_getaffinity(0)):.0%} of all cores left idle; {where(cores)}",
     )
 
 
@@ -133,8 +149,9 @@ def _cpu(new: Scrape, old: Scrape) -> float:
     return (new.total(name) - old.total(name)) / (new.at - old.at)
 
 
-def _workers(count: int) -> str:
-    return "one worker" if count == 1 else f"{count} workers"
+def _idle() -> float:
+    """Seconds, over all cores, in which this machine has had nothing to do since it started."""
+    return float(Path("/proc/uptime").read_text().split()[1])
 
 
 def _shares(one: Process, workers: int) -> bool:
