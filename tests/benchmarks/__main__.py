@@ -90,10 +90,10 @@ def _cores(names: str) -> frozenset[int]:
 
 def _roles(names: str) -> tuple[str, ...]:
     """ArgumentTypeError where a worker that makes lists cannot do without them."""
-    wanted = tuple(name.strip() for name in names.split(",") if name.strip())
-    if not {*wanted} <= {"ingest", "embed"}:
-        raise argparse.ArgumentTypeError(f"{names}: ingest, embed, both or none")
-    return wanted
+    wanted = tuple(name.strip() for name in names.split(","))
+    if names != "none" and not {*wanted} <= {"ingest", "embed"}:
+        raise argparse.ArgumentTypeError(f"{names}: ingest, embed, both (ingest,embed) or none")
+    return () if names == "none" else wanted
 
 
 def main() -> int:
@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, choices=range(1, 9), default=1, help="of each freshness run")
     parser.add_argument(
         "--apart", type=_roles, default=("embed",),
-        help="roles that have a process of their own in freshness runs, as ingest,embed; '' for none (default: embed)",
+        help="roles that have a process of their own in freshness runs, as ingest,embed, or none (default: embed)",
     )  # fmt: skip
     parser.add_argument("--seconds", type=int, default=30, help="of each freshness run")
     parser.add_argument("--only", choices=PARTS)

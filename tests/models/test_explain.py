@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from models import Config, Recommender
 from models.explain import LEAST, MORE
 from models.newcomers import NOTE
-from models.sources.base import Query
+from models.sources.base import Query, Room
 from tests.models.snapshots_of import background
 from tests.models.state import ask, evidence
 from tests.models.streams_of import shop
@@ -83,3 +84,20 @@ def test_a_list_longer_than_any_before_is_explained_alike() -> None:
     short = model.recommend("u1", 10)
     assert len(model.recommend("u1", 50)) > 32, "more lines than there is room for at first"
     assert model.recommend("u1", 10) == short
+
+
+def test_of_reasons_of_the_same_weight_those_that_came_first_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(9, reasons_per_source=4, reasons_per_item=3)
+    source = next(one for one in model.sources if one.name == "item_cf")
+
+    def alike(query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
+        room.fraction[: len(items)] = 0.25
+        room.item[: len(items)] = [8, 3, 5, 4]
+        room.number[: len(items)] = 1
+
+    monkeypatch.setattr(source, "evidence", alike)
+    shares = np.zeros((len(model.sources), 2))
+    shares[model.sources.index(source)] = 0.5
+    for line in model.explainer.explained(np.array([1, 2], np.int32), shares, ask(model, "u1")):
+        named = [(why.item_id, why.weight) for why in line.reasons if why.kind != MORE]
+        assert named == [(model.history.items.name(item), 0.125) for item in (8, 3, 5)]
