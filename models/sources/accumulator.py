@@ -68,13 +68,6 @@ def gather_first(values: Array, items: Array, out: Array) -> None:
 
 
 @kernel
-def gather_lane(score: Array, lane: int, items: Array, out: Array) -> None:
-    """out[x] = score[items[x], lane]."""
-    for x in range(len(items)):
-        out[x] = score[items[x], lane]
-
-
-@kernel
 def hand_over(items: Array, scores: Array, lane: int, count: int, found: Array, found_scores: Array) -> None:
     """One row of candidates and their scores, as far as it goes, to where they are wanted."""
     for x in range(count):

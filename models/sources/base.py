@@ -45,7 +45,7 @@ from models.history import Follower, History, Step
 from models.kept import Kept
 from models.reviewers import Reviewers
 from models.rows import Array
-from models.sources.accumulator import Accumulator, blank, clear, gather, gather_first, offer
+from models.sources.accumulator import Accumulator, blank, clear, gather_first, offer
 from models.sources.choosing import allowed, best_of, best_scaled, choose, push, settle
 from models.sources.peers import Peers
 from models.together import Together
@@ -53,7 +53,7 @@ from models.vectors import Vectors
 
 __all__ = [
     "Accumulator", "Family", "Found", "Grounds", "Query", "Room", "Source", "State", "Step", "allowed", "best_of",
-    "best_scaled", "blank", "choose", "clear", "gather", "gather_first", "offer", "push", "settle",
+    "best_scaled", "blank", "choose", "clear", "gather_first", "offer", "push", "settle",
 ]  # fmt: skip
 
 
@@ -218,14 +218,18 @@ class Source(Follower, Kept, ABC):
     def find(self, query: Query, found: Found) -> int:
         """Write the best candidates, scores descending; return how many."""
 
-    @abstractmethod
     def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        """Scores of `items` (n,) for the query last given to `find` into `out` (n,); 0 where nothing is known."""
+        """Scores of `items` (n,) for the query last given to `find` into `out` (n,); 0 where nothing is known. To be written for
+        a source without `spread`; where there is that, this is the plain way to read it, and `gathering` the fast one."""
+        array = self.spread
+        if array is None:
+            raise NotImplementedError(f"{self.name} has neither a score of every item nor a way to find those of some")
+        out[:] = (array if array.ndim == 1 else array[:, self.column])[items]
 
     @property
     def spread(self) -> Array | None:
         """For a source that has a score of every item when `find` is through, always: where they lie, (items,) or (items, c),
-        float64 or int64. It is read instead of calling `score`."""
+        float64 or int64."""
         return None
 
     @abstractmethod

@@ -98,9 +98,6 @@ class ItemCF(Source):
     def spread(self) -> Array | None:
         return self._scratch.score
 
-    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        self._scratch.gather(items, out)
-
     def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         pool = self.pairs.pool
         _evidence(

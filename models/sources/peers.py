@@ -28,7 +28,7 @@ from models.kept import Kept
 from models.rows import Array, aligned, grown
 from models.side_by_side import WIDTH
 from models.sources import peers_kernels as kernels
-from models.sources.accumulator import gather_lane, hand_over
+from models.sources.accumulator import hand_over
 from models.sources.peers_kernels import COLUMNS, LANES, MARK, MASKS
 
 if TYPE_CHECKING:
@@ -190,10 +190,6 @@ class Peers(Kept):
     def spread(self) -> Array:
         """See `Source.spread`: the lanes come first."""
         return self._score
-
-    def score(self, lane: Lane, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        """See `Source.score`."""
-        gather_lane(self._score, lane.number, items, out)
 
     def support(self, lane: Lane, items: npt.NDArray[np.int32], room: Room) -> None:
         """See `Source.evidence`: how many of the nearest peers speak for each of the items."""

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from models.kernel import allocating_kernel, kernel
 from models.rows import Array, grown
-from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, gather, gather_first
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, gather_first
 from models.sources.boards import Board, best, update
 
 _EPOCH = 4
@@ -137,9 +137,6 @@ class _Ranked(Source):
     @property
     def spread(self) -> Array | None:
         return self.counts
-
-    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        gather(self.counts, items, out)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {f"{self.name}_board": (int(self.board.floor[0]), 2 * self.board.bound)}

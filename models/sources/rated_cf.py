@@ -37,7 +37,7 @@ from models.rating_neighbours.kernels import OPINION, opinions
 from models.rating_neighbours.raters import Raters
 from models.rows import Array, grown
 from models.sources import rated_cf_kernels as kernels
-from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, best_of, gather, gather_first
+from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, best_of, gather_first
 
 RATED: Final = 1.0
 """What a rating says for its item whatever it is, stars (see the module)."""
@@ -192,9 +192,6 @@ class RatedCF(Source):
     @property
     def spread(self) -> Array | None:
         return self.tally.score
-
-    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        gather(self.tally.score, items, out)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {} if self.raters is None else self.raters.sizes()

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from models.kernel import is_wide, kernel
 from models.pairs import ask_for, lookup
 from models.rows import Array
-from models.sources.accumulator import gather_lane
 from models.sources.base import Family, Found, Grounds, Query, Room, Source, State, Step, blank, offer
 from models.sources.order import ONE, Order
 
@@ -74,9 +73,6 @@ class _Ordered(Source):
     @property
     def spread(self) -> Array | None:
         return self.order.score
-
-    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        gather_lane(self.order.score, int(self.both), items, out)
 
     def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         config, order, table = self.config, self.order, self.order.following.pool

@@ -47,9 +47,6 @@ class UserCF(Source):
     def spread(self) -> Array | None:
         return self.peers.spread
 
-    def score(self, query: Query, items: npt.NDArray[np.int32], out: npt.NDArray[np.float64]) -> None:
-        self.peers.score(self._lane, items, out)
-
     def evidence(self, query: Query, items: npt.NDArray[np.int32], room: Room) -> None:
         self.peers.support(self._lane, items, room)
 
