@@ -53,15 +53,30 @@ def texts(*phases: tuple[int, int]) -> dict[str, str]:
     return in_time("freshet_text_delay_seconds", "60.0", *phases)
 
 
-def worked(owned: str, *, ready: str = "1x5000", lag: str = "0x5000", batches: str = "0+60x5000") -> dict[str, str]:
-    """A process that makes lists, on a log of four partitions."""
+def worked(
+    owned: str, *, taken: str = "4x5000", ready: str = "1x5000", lag: str = "0x5000", batches: str = "0+60x5000"
+) -> dict[str, str]:
+    """A process that makes lists and takes events in, on topics of four partitions."""
     return {
         f'freshet_owned_partitions{{{WORKER}, topic="interactions"}}': owned,
-        f'freshet_owned_partitions{{{WORKER}, topic="clicks"}}': "4x5000",
+        f'freshet_owned_partitions{{{WORKER}, topic="clicks"}}': taken,
         f"freshet_partitions{{{WORKER}}}": "4x5000",
         f"freshet_ready{{{WORKER}}}": ready,
         f'freshet_lag_records{{{WORKER}, topic="interactions", partition="0"}}': lag,
         f'freshet_batch_records_count{{{WORKER}, agent="recommend"}}': batches,
+    }
+
+
+def apart(taken: str, *, ready: str = "1x5000", lag: str = "0x5000", batches: str = "0+60x5000") -> dict[str, str]:
+    """A process that makes lists, and one that takes events in for it: so many of four partitions."""
+    door = 'job="freshet-worker", instance="d1:9464"'
+    lists = {name: values for name, values in worked("4x5000").items() if 'topic="clicks"' not in name}
+    return lists | {
+        f'freshet_owned_partitions{{{door}, topic="clicks"}}': taken,
+        f"freshet_partitions{{{door}}}": "4x5000",
+        f"freshet_ready{{{door}}}": ready,
+        f'freshet_lag_records{{{door}, topic="purchases", partition="0"}}': lag,
+        f'freshet_batch_records_count{{{door}, agent="ingest"}}': batches,
     }
 
 
@@ -204,6 +219,9 @@ CASES = [
     Case("FreshetCtrFell", 1440, clicked((1380, 20), (60, 18))),
     Case("FreshetStalled", 12, stalled("shop1.interactions", "100x20"), JOB, "50"),
     Case("FreshetStalled", 12, stalled("interactions", "0+1x20")),
+    Case("FreshetStalled", 12, stalled("shop1.clicks", "0+1x20") | {
+        f'freshet_batch_records_count{{{WORKER}, agent="ingest"}}': "100x20"}, JOB, "50"),
+    Case("FreshetStalled", 12, stalled("clicks", "100x20")),
     Case("FreshetEmbedderBehind", 16, {f'freshet_lag_records{{{EMBEDDER}, topic="item-texts", partition="0"}}': "2000x20"},
          {"job": "freshet-embedder"}, "2000"),
     Case("FreshetEmbedderBehind", 45, {f'freshet_lag_records{{{EMBEDDER}, topic="item-texts", partition="0"}}': "5x60",
@@ -264,6 +282,13 @@ RECORDED = [
     Recorded("job:freshet_flow_up:ratio", 10, worked("4x20", ready="0x20"), {of(): 0.0}),
     Recorded("job:freshet_flow_up:ratio", 10, worked("4x20", lag="5x20", batches="7x20"), {of(): 0.0}),
     Recorded("job:freshet_flow_up:ratio", 10, worked("4x20", lag="5x20"), {of(): 1.0}),
+    Recorded("job:freshet_flow_up:ratio", 10, worked("3x20", taken="2x20"), {of(): 0.5}),
+    Recorded("job:freshet_flow_up:ratio", 10, apart("4x20"), {of(): 1.0}),
+    Recorded("job:freshet_flow_up:ratio", 10, apart("1x20"), {of(): 0.25}),
+    Recorded("job:freshet_flow_up:ratio", 10, apart("4x20", ready="0x20"), {of(): 0.0}),
+    Recorded("job:freshet_flow_up:ratio", 10, apart("4x20", lag="5x20", batches="7x20"), {of(): 0.0}),
+    Recorded("job:freshet_flow_up:ratio", 10, apart("4x20", lag="5x20"), {of(): 1.0}),
+    Recorded("job:freshet_flow_up:ratio", 20, apart("4x5 stale"), {of(): 0.0}),
     Recorded("job:freshet_flow_up:ratio", 2, {'up{job="qdrant", instance="q"}': "1x20"}, {}),
     Recorded("job:freshet_flow_up:ratio", 10, {'up{job="qdrant", instance="q"}': "1x20"}, {of(): 0.0}),
     Recorded("job:freshet_freshness_seconds:p99_5m", 10, freshness((20, 0), each=0), {}),
