@@ -6,6 +6,7 @@ two workers needs for the lists that one needs all of its time for, as if each h
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import itertools
 import os
@@ -15,12 +16,13 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
-from models.events import POPULAR, encode
+from models.events import POPULAR, ServedList, encode
 from streams import clock
 from streams.snapshots import directory as snapshots_of
 from tests.benchmarks.fresh import Sent, begin, publish, reading, where, within
@@ -136,7 +138,7 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, 
             behind_s = time.monotonic() - sent
             in_time = (_listed(worker, "1.0") - quick) / len(clicks)
             lists, same = _lists(worker) - made, _unchanged(worker) - same
-            gaps_s = _gaps_s(river, begun_ms, begun_ms + 1000 * seconds)
+            gaps_s, waits_s = _gaps_s(river, begun_ms, begun_ms + 1000 * seconds)
         finally:
             for one in (door, worker):
                 one.kill()
@@ -148,25 +150,46 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, 
         f"last {behind_s:.1f} s after the last click; "
         f"CPU {spent[1] / seconds:.0%} of a core, {spent[0] / seconds:.0%} for ingest; {where(cores)}",
     )
+    yield (
+        f"{people}: who had something new waited for a list, p50 / p99",
+        f"{np.quantile(waits_s, 0.5):.2f} / {np.quantile(waits_s, 0.99):.2f} s",
+        f"since it, or since their last list if that came later; {np.mean(np.array(waits_s) <= 1.0):.1%} not above a second",
+    )
     yield f"{people}: events with their list within a second", f"{in_time:.1%}", "the same"
 
 
-def _gaps_s(river: Flow, begin_ms: float, end_ms: float) -> list[float]:
-    """Seconds from each list of a person to their next one, and from the begin to their first, by the broker's clock."""
-    last: dict[bytes, float] = {}
+def _gaps_s(river: Flow, begin_ms: float, end_ms: float) -> tuple[list[float], list[float]]:
+    """Seconds, by the broker's clock, from each list of a person to their next one, and from the begin to their first; and how
+    much of that they had done something which no list was for yet."""
+    done: dict[bytes, tuple[list[int], list[int]]] = {}
+    for line in _records(river, "interactions"):
+        offsets, times = done.setdefault(line.key, ([], []))
+        offsets.append(line.offset)
+        times.append(line.timestamp)
+    last: dict[bytes, tuple[float, int]] = {}
     gaps: list[float] = []
-    topic = river.settings.topic("recommendations")
+    waits: list[float] = []
+    for record in _records(river, "recommendations"):
+        if record.value is None or not begin_ms <= record.timestamp < end_ms or record.key == POPULAR.encode():
+            continue
+        offsets, times = done[record.key]
+        served_ms, cause = last.get(record.key, (begin_ms, bisect.bisect_left(times, begin_ms) - 1))
+        gaps.append((record.timestamp - served_ms) / 1000)
+        waits.append((record.timestamp - max(served_ms, times[cause + 1])) / 1000)
+        log_offset = msgspec.json.decode(record.value, type=ServedList).log_offset
+        last[record.key] = float(record.timestamp), bisect.bisect_left(offsets, log_offset)
+    return gaps, waits
+
+
+def _records(river: Flow, topic: str) -> Iterator[Any]:
+    """All of a topic, in the order of each partition."""
     with contextlib.closing(KafkaConsumer(**river.settings.connection.kafka_python(), group_id=None)) as kafka:
-        places = [TopicPartition(topic, partition) for partition in range(river.settings.partitions)]
+        places = [TopicPartition(river.settings.topic(topic), partition) for partition in range(river.settings.partitions)]
         kafka.assign(places)
         kafka.seek_to_beginning(*places)
         ends = kafka.end_offsets(places)
         while any(kafka.position(place) < ends[place] for place in places):
-            for record in itertools.chain.from_iterable(kafka.poll(1000).values()):
-                if record.value is not None and begin_ms <= record.timestamp < end_ms and record.key != POPULAR.encode():
-                    gaps.append((record.timestamp - last.get(record.key, begin_ms)) / 1000)
-                    last[record.key] = record.timestamp
-    return gaps
+            yield from itertools.chain.from_iterable(kafka.poll(1000).values())
 
 
 def _listed(one: Process, within_s: str | None = None) -> float:
