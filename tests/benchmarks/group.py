@@ -138,7 +138,7 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, 
             behind_s = time.monotonic() - sent
             in_time = (_listed(worker, "1.0") - quick) / len(clicks)
             lists, same = _lists(worker) - made, _unchanged(worker) - same
-            gaps_s, waits_s = _gaps_s(river, begun_ms, begun_ms + 1000 * seconds)
+            gaps_s, waits_s = _gaps_and_waits_s(river, begun_ms, begun_ms + 1000 * seconds)
         finally:
             for one in (door, worker):
                 one.kill()
@@ -158,7 +158,7 @@ def rush(bootstrap: str, directory: Path, rate: int, active: int, seconds: int, 
     yield f"{people}: events with their list within a second", f"{in_time:.1%}", "the same"
 
 
-def _gaps_s(river: Flow, begin_ms: float, end_ms: float) -> tuple[list[float], list[float]]:
+def _gaps_and_waits_s(river: Flow, begin_ms: float, end_ms: float) -> tuple[list[float], list[float]]:
     """Seconds, by the broker's clock, from each list of a person to their next one, and from the begin to their first; and how
     much of that they had done something which no list was for yet."""
     done: dict[bytes, tuple[list[int], list[int]]] = {}

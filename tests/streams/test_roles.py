@@ -13,27 +13,15 @@ from models import Click
 from models.events import Interaction
 from streams.embedded_kafka import EmbeddedKafka
 from tests.chaos.storm import LISTS, Process
-from tests.models.streams_of import BEGIN, HOUR
 from tests.streams import flow as flows
 from tests.streams.flow import Flow, flow, until
-
-USERS = 40
+from tests.streams.test_membership import USERS, round_of_clicks
 
 
 @pytest.fixture
 def river(kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Flow]:
     with flow(kafka.bootstrap, tmp_path, "roles.", snapshots="false", model_embedding_dim="4", model_repeats="never") as made:
         yield made
-
-
-def clicks_of(number: int) -> list[Click]:
-    """Everybody takes one item that they have not taken before."""
-    return [
-        Click(
-            event_id=f"{number}-{u}", user_id=f"u{u}", item_id=f"i{(u + 7 * number) % 97}", timestamp_ms=BEGIN + number * HOUR + u
-        )
-        for u in range(USERS)
-    ]
 
 
 def owned(one: Process, topic: str) -> float:
@@ -50,9 +38,7 @@ def test_roles_move_to_processes_of_their_own_while_events_come(river: Flow) -> 
     sent: list[Click] = []
 
     def clicks() -> None:
-        some = clicks_of(len(sent) // USERS)
-        sent.extend(some)
-        river.send_all([("clicks", click) for click in some])
+        sent.extend(round_of_clicks(river, len(sent) // USERS))
 
     try:
         everything.start()
